@@ -1,0 +1,302 @@
+"""The CloudEvent as the door reads it and as the processor reads it again: one parser for both.
+
+The bytes of an event travel as they were received; only facts about them (tenant, digest, arrival)
+are added beside them. Source: CloudEvents 1.0.2, JSON event format.
+"""
+
+import base64
+import binascii
+import datetime as dt
+import hashlib
+import re
+from typing import Any
+
+import msgspec
+
+from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.kernel.ids import CorrelationId, Tenant, trace_id
+
+ATTRIBUTE_MAX_BYTES = 1024
+"""Longest attribute value: what a Postgres index entry over three of them can hold."""
+EXTENSIONS_MAX = 64
+"""Most extension attributes of one event."""
+FUTURE_MAX = dt.timedelta(minutes=5)
+"""How far ahead of our clock a producer's clock may be (PIPE-2)."""
+
+_NAME = re.compile(r"[a-z0-9]{1,64}\Z")
+# What CloudEvents forbids in a String: control characters, surrogates, non-characters.
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+_JSON_TYPE = re.compile(r"(?:application|text)/json\b|[^;]*\+json\b", re.IGNORECASE)
+_NO_DATA = msgspec.Raw(b"")
+
+Extension = str | int | bool
+"""An extension attribute's value (CloudEvents type system, JSON form)."""
+
+
+class WireEvent(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The JSON form with the attributes that nearly all events have; others take the slower path."""
+
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str | None = None
+    time: str | None = None
+    datacontenttype: str | None = None
+    dataschema: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+    correlationid: str | None = None
+    partitionkey: str | None = None
+    sha256: str | None = None
+    data: msgspec.Raw = _NO_DATA
+    data_base64: str | None = None
+
+
+_KNOWN = frozenset(WireEvent.__struct_fields__)
+_decode_wire = msgspec.json.Decoder(WireEvent)
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_decode_value = msgspec.json.Decoder(str | int | bool | None)
+_decode_string = msgspec.json.Decoder(str)
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A valid event.
+
+    Attributes:
+        tenant: whose it is.
+        id: the producer's id; unique within (tenant, source).
+        source: where it comes from, a URI reference.
+        type: what kind of thing happened.
+        subject: what it happened to.
+        time: when it happened; None if the producer did not say.
+        datacontenttype: media type of the data; None means JSON.
+        dataschema: the producer's pointer to a schema.
+        extensions: further attributes.
+        correlation_id: the story it belongs to.
+        data: the data's bytes as received; None if there are none.
+        sha256: digest of `data` (of no bytes if there are none).
+    """
+
+    tenant: Tenant
+    id: str
+    source: str
+    type: str
+    subject: str | None
+    time: dt.datetime | None
+    datacontenttype: str | None
+    dataschema: str | None
+    extensions: dict[str, Extension]
+    correlation_id: CorrelationId
+    data: bytes | None
+    sha256: bytes
+
+
+def is_json(datacontenttype: str | None) -> bool:
+    """Whether data of this media type is JSON; data without one is."""
+    return datacontenttype is None or _JSON_TYPE.match(datacontenttype) is not None
+
+
+def parse(text: bytes, *, tenant: Tenant, correlation_id: CorrelationId, now: dt.datetime) -> Event:
+    """Read and check one event in the JSON format.
+
+    Args:
+        text: UTF-8 JSON as received.
+        tenant: whose it is.
+        correlation_id: used when the event itself names no trace.
+        now: the time against which the event's own is checked.
+
+    Raises:
+        FluxaError: `MalformedJson`, `InvalidEvent` or `HashMismatch`, with a pointer.
+    """
+    extensions: dict[str, Extension] = {}
+    try:
+        wire = _decode_wire.decode(text)
+    except msgspec.ValidationError:
+        wire = _decode_slowly(text, extensions)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FluxaError(ErrorCode.MALFORMED_JSON, str(error), pointer="") from None
+    for name in ("traceparent", "tracestate", "correlationid", "partitionkey"):
+        value = getattr(wire, name)
+        if value is not None:
+            extensions[name] = value
+    data = _data(wire)
+    return build(wire, extensions, data, tenant=tenant, correlation_id=correlation_id, now=now)
+
+
+def build(
+    wire: WireEvent,
+    extensions: dict[str, Extension],
+    data: bytes | None,
+    *,
+    tenant: Tenant,
+    correlation_id: CorrelationId,
+    now: dt.datetime,
+) -> Event:
+    """Check the attributes and make the event; binary mode comes in here, with its own `data`.
+
+    Raises:
+        FluxaError: `InvalidEvent` or `HashMismatch`, with a pointer.
+    """
+    if wire.specversion != "1.0":
+        raise _invalid("specversion", "must be 1.0")
+    _check("id", wire.id)
+    _check("source", wire.source)
+    _check("type", wire.type)
+    for name in ("subject", "datacontenttype", "dataschema"):
+        value = getattr(wire, name)
+        if value is not None:
+            _check(name, value)
+    if any(c in wire.source for c in ' "<>\\^`{|}'):
+        raise _invalid("source", "must be a URI reference")
+    if len(extensions) > EXTENSIONS_MAX:
+        raise _invalid("", f"has more than {EXTENSIONS_MAX} extension attributes")
+    for name, extension in extensions.items():
+        if isinstance(extension, str):
+            _check(name, extension, empty=True)
+    digest = hashlib.sha256(data or b"").digest()
+    if wire.sha256 is not None and not _same_digest(wire.sha256, digest):
+        raise FluxaError(ErrorCode.HASH_MISMATCH, "sha256 is not the digest of the data received", pointer="/sha256")
+    return Event(
+        tenant=tenant,
+        id=wire.id,
+        source=wire.source,
+        type=wire.type,
+        subject=wire.subject,
+        time=None if wire.time is None else _time(wire.time, now),
+        datacontenttype=wire.datacontenttype,
+        dataschema=wire.dataschema,
+        extensions=extensions,
+        correlation_id=_correlation(wire, correlation_id),
+        data=data,
+        sha256=digest,
+    )
+
+
+def _invalid(name: str, problem: str) -> FluxaError:
+    pointer = f"/{name}" if name else ""
+    return FluxaError(ErrorCode.INVALID_EVENT, f"{name or 'the event'} {problem}", pointer=pointer)
+
+
+def _decode_slowly(text: bytes, extensions: dict[str, Extension]) -> WireEvent:
+    """Read an event with extension attributes, nulls or mistakes; says which attribute is wrong."""
+    try:
+        members = _decode_members.decode(text)
+    except msgspec.ValidationError:
+        raise FluxaError(ErrorCode.INVALID_EVENT, "an event is a JSON object", pointer="") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FluxaError(ErrorCode.MALFORMED_JSON, str(error), pointer="") from None
+    known: dict[str, Any] = {}
+    for name, raw in members.items():
+        if name == "data":
+            known[name] = raw
+            continue
+        value = _attribute(name, raw)
+        if value is None:
+            continue
+        if name not in _KNOWN:
+            extensions[name] = value
+        elif isinstance(value, str):
+            known[name] = value
+        else:
+            raise _invalid(name, "must be a string")
+    for name in ("specversion", "id", "source", "type"):
+        if name not in known:
+            raise _invalid(name, "is required")
+    return WireEvent(**known)
+
+
+def _attribute(name: str, raw: msgspec.Raw) -> Extension | None:
+    if name != "data_base64" and not _NAME.match(name):
+        raise _invalid(name.replace("~", "~0").replace("/", "~1"), "is not an attribute name: use a-z and 0-9")
+    try:
+        value: Extension | None = _decode_value.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _invalid(name, "must be a string, an integer or a boolean") from None
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**31) <= value < 2**31:
+        raise _invalid(name, "must be a 32-bit integer")
+    return value
+
+
+def _data(wire: WireEvent) -> bytes | None:
+    """The bytes of the data member that stand for the data, as received."""
+    if wire.data_base64 is not None:
+        if wire.data != _NO_DATA:
+            raise _invalid("data_base64", "cannot stand beside data")
+        try:
+            data = base64.b64decode(wire.data_base64, validate=True)
+        except (binascii.Error, ValueError):
+            raise _invalid("data_base64", "is not base64") from None
+        if is_json(wire.datacontenttype):
+            check_json(data)
+        return data
+    if wire.data == _NO_DATA:
+        return None
+    raw = bytes(wire.data)
+    if is_json(wire.datacontenttype):
+        return _checked_utf8(raw)
+    try:
+        return _decode_string.decode(raw).encode()
+    except (msgspec.DecodeError, UnicodeError):
+        raise _invalid("data", "must be a string where datacontenttype is not JSON") from None
+
+
+def check_json(data: bytes) -> None:
+    """Refuse data that is called JSON but is not.
+
+    Raises:
+        FluxaError: `MalformedJson`.
+    """
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+        data.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FluxaError(ErrorCode.MALFORMED_JSON, f"data is not JSON: {error}", pointer="/data") from None
+
+
+def _checked_utf8(raw: bytes) -> bytes:
+    """The JSON reader skips over strings it need not decode, so their encoding is checked here."""
+    if not raw.isascii():
+        try:
+            raw.decode()
+        except UnicodeDecodeError as error:
+            raise FluxaError(ErrorCode.MALFORMED_JSON, f"data is not UTF-8: {error}", pointer="/data") from None
+    return raw
+
+
+def _check(name: str, value: str, *, empty: bool = False) -> None:
+    if not value and not empty:
+        raise _invalid(name, "must not be empty")
+    size = len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
+    if size > ATTRIBUTE_MAX_BYTES:
+        raise _invalid(name, f"is longer than {ATTRIBUTE_MAX_BYTES} bytes")
+    if not value.isprintable() and _FORBIDDEN.search(value):
+        raise _invalid(name, "holds a control character")
+
+
+def _time(text: str, now: dt.datetime) -> dt.datetime:
+    try:
+        value: dt.datetime = msgspec.convert(text, dt.datetime)
+    except msgspec.ValidationError:
+        raise _invalid("time", "must be an RFC 3339 date and time") from None
+    if value.tzinfo is None:
+        raise _invalid("time", "must have a time zone (RFC 3339)")
+    try:
+        if value > now + FUTURE_MAX:
+            raise _invalid("time", "is more than 5 minutes in the future")
+        return value.astimezone(dt.UTC)
+    except OverflowError:
+        raise _invalid("time", "is out of range") from None
+
+
+def _same_digest(claimed: str, digest: bytes) -> bool:
+    """A public checksum, not a secret: hexadecimal in either case, or base64."""
+    return claimed.lower() == digest.hex() or claimed == base64.b64encode(digest).decode()
+
+
+def _correlation(wire: WireEvent, fallback: CorrelationId) -> CorrelationId:
+    if found := trace_id(wire.traceparent):
+        return found
+    if wire.correlationid is not None and wire.correlationid.isascii() and 0 < len(wire.correlationid) <= 128:  # noqa: PLR2004
+        return CorrelationId(wire.correlationid)
+    return fallback

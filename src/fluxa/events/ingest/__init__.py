@@ -1,0 +1,1 @@
+"""Takes CloudEvents over HTTP and has them durably queued before it answers."""

@@ -1,0 +1,112 @@
+"""Wake-ups over LISTEN and NOTIFY: hints that save polling, never the only way to learn of work."""
+
+import asyncio
+import contextlib
+
+import asyncpg
+
+from fluxa.kernel.errors import FluxaError
+from fluxa.kernel.lifecycle import cancel_and_wait
+from fluxa.postgres.errors import UNAVAILABLE
+from fluxa.postgres.pool import Database, PoolConfig
+
+_CHANNEL = "fluxa_wake"
+_NOTIFY = "select pg_notify('fluxa_wake', $1)"
+
+
+class Listener:
+    """One connection a process that hears which topics have new work.
+
+    Through PgBouncer in transaction mode nothing is heard; waiters then fall back to their timeouts.
+    """
+
+    def __init__(self, config: PoolConfig, *, reconnect_s: float = 1.0) -> None:
+        self._config = config
+        self._reconnect_s = reconnect_s
+        self._events: dict[str, asyncio.Event] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to listen in the background; an outage is retried until `stop`."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="postgres-listener")
+
+    async def stop(self) -> None:
+        """End the connection."""
+        task, self._task = self._task, None
+        await cancel_and_wait(task)
+
+    async def wait(self, topic: str, timeout_s: float) -> bool:
+        """Wait for a wake-up of the topic, at most so long. True if one came."""
+        event = self._events.setdefault(topic, asyncio.Event())
+        try:
+            async with asyncio.timeout(timeout_s):
+                await event.wait()
+        except TimeoutError:
+            return False
+        event.clear()
+        return True
+
+    def hear(self, topic: str) -> None:
+        """Wake the waiters of a topic in this process."""
+        self._events.setdefault(topic, asyncio.Event()).set()
+
+    async def _run(self) -> None:
+        while True:
+            with contextlib.suppress(*UNAVAILABLE, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._listen()
+            await asyncio.sleep(self._reconnect_s)
+
+    async def _listen(self) -> None:
+        connection = await asyncpg.connect(
+            self._config.url,
+            timeout=self._config.connect_timeout_s,
+            statement_cache_size=0,
+            server_settings={"application_name": f"{self._config.application}-listen"},
+        )
+        closed = asyncio.Event()
+        connection.add_termination_listener(lambda _connection: closed.set())
+        try:
+            await connection.add_listener(_CHANNEL, lambda _c, _pid, _channel, topic: self.hear(str(topic)))
+            for topic in list(self._events):
+                self.hear(topic)  # what was announced while we were away is unknown: look once
+            await closed.wait()
+        finally:
+            connection.terminate()
+
+
+class Notifier:
+    """Announces topics: the first at once, later ones together after a pause, never in a producer's transaction.
+
+    NOTIFY takes a lock that all commits share, so it stays out of transactions that carry data and
+    is sent at most once per `spacing_s` for a topic.
+    """
+
+    def __init__(self, database: Database, *, spacing_s: float = 0.005) -> None:
+        self._database = database
+        self._spacing_s = spacing_s
+        self._pending: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def announce(self, topic: str) -> None:
+        """Say that a topic has new work; returns at once."""
+        self._pending.add(topic)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._send(), name="postgres-notifier")
+
+    async def start(self) -> None:
+        """Nothing to begin."""
+
+    async def stop(self) -> None:
+        """Send what is pending, then end."""
+        if self._task is not None:
+            await self._task
+
+    async def _send(self) -> None:
+        while self._pending:
+            topics, self._pending = self._pending, set()
+            # A lost hint costs one polling interval, so an outage here is no failure of the send.
+            with contextlib.suppress(FluxaError):
+                for topic in topics:
+                    await self._database.execute(_NOTIFY, topic)
+            await asyncio.sleep(self._spacing_s)

@@ -1,0 +1,164 @@
+"""Numbered, checksummed, forward-only migrations under an advisory lock, and PGMQ's own SQL."""
+
+import hashlib
+import importlib.resources
+import re
+from dataclasses import dataclass
+
+import asyncpg
+
+from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.postgres import pgmq
+from fluxa.postgres.pool import Database
+from fluxa.postgres.transaction import Transaction
+
+_FILE = re.compile(r"(\d{4})_(pre|post)_([a-z0-9_]+)\.sql\Z")
+_LOCK = 0x666C757861  # "fluxa": one migration at a time in a database
+_TABLE_EXISTS = "select to_regclass('fluxa.migrations') is not null"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered step.
+
+    Attributes:
+        number: its place in the order, from 1, without gaps.
+        phase: `pre` may run before the new code starts; `post` only after the old code is gone.
+        name: what it does.
+        text: the SQL.
+    """
+
+    number: int
+    phase: str
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the SQL, in hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a database has and what it lacks.
+
+    Attributes:
+        applied: numbers in the database, ascending.
+        pending: steps this version would apply.
+        newer: numbers that this version does not know.
+        changed: numbers whose SQL differs from what was applied.
+    """
+
+    applied: tuple[int, ...]
+    pending: tuple[Migration, ...]
+    newer: tuple[int, ...]
+    changed: tuple[int, ...]
+
+
+def migrations() -> tuple[Migration, ...]:
+    """All steps that this version knows, in order."""
+    found = (
+        Migration(int(match[1]), match[2], match[3], entry.read_text("utf-8"))
+        for entry in importlib.resources.files("fluxa.postgres.migrations").iterdir()
+        if (match := _FILE.match(entry.name))
+    )
+    return tuple(sorted(found, key=lambda step: step.number))
+
+
+async def status(database: Database) -> Status:
+    """Compare the database with what this version knows; changes nothing."""
+    async with database.connection() as handle:
+        return await _status(handle)
+
+
+async def _status(handle: Transaction) -> Status:
+    rows = []
+    if await handle.fetch_value(_TABLE_EXISTS):
+        rows = list(await handle.fetch("select number, checksum from fluxa.migrations order by number"))
+    applied = {int(row["number"]): str(row["checksum"]) for row in rows}
+    known = {step.number: step for step in migrations()}
+    return Status(
+        applied=tuple(applied),
+        pending=tuple(step for number, step in known.items() if number not in applied),
+        newer=tuple(number for number in applied if number not in known),
+        changed=tuple(
+            number for number, checksum in applied.items() if number in known and known[number].checksum != checksum
+        ),
+    )
+
+
+def refuse_unknown(state: Status) -> None:
+    """Stop before an old program touches a newer schema, or one that was altered by hand.
+
+    Raises:
+        FluxaError: `SchemaVersion`, with what to do.
+    """
+    if state.newer:
+        raise FluxaError(
+            ErrorCode.SCHEMA_VERSION,
+            f"The database has migration {max(state.newer)}, this version knows up to "
+            f"{len(migrations())}. Update Fluxa; an older version would damage it.",
+        )
+    if state.changed:
+        raise FluxaError(
+            ErrorCode.SCHEMA_VERSION,
+            f"Migration {state.changed[0]} was applied with other SQL than this version holds. "
+            "Restore the file, or the database from backup.",
+        )
+
+
+async def check(database: Database) -> None:
+    """Refuse to work on a schema that is older or newer than this version.
+
+    Raises:
+        FluxaError: `SchemaVersion`.
+    """
+    state = await status(database)
+    refuse_unknown(state)
+    if state.pending:
+        raise FluxaError(
+            ErrorCode.SCHEMA_VERSION,
+            f"The database lacks migration {state.pending[0].number} ({state.pending[0].name}). Run: fluxa db migrate",
+        )
+
+
+async def migrate(database: Database) -> tuple[Migration, ...]:
+    """Install PGMQ if it is missing, then apply what is pending, each step in its own transaction.
+
+    Several processes may call this at once; one applies, the others wait and find nothing to do.
+
+    Returns:
+        The steps that were applied.
+
+    Raises:
+        FluxaError: `SchemaVersion` for a newer or altered schema; `DBRejected` if a statement fails.
+    """
+    async with database.transaction() as handle:
+        await handle.execute("select pg_advisory_xact_lock($1)", _LOCK)
+        await pgmq.install(handle)
+    done: list[Migration] = []
+    while True:
+        async with database.transaction() as handle:
+            await handle.execute("select pg_advisory_xact_lock($1)", _LOCK)
+            state = await _status(handle)
+            refuse_unknown(state)
+            if not state.pending:
+                return tuple(done)
+            step = state.pending[0]
+            await _apply(handle, step)
+            done.append(step)
+
+
+async def _apply(handle: Transaction, step: Migration) -> None:
+    try:
+        await handle.execute(step.text)
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise FluxaError(ErrorCode.DB_REJECTED, f"migration {step.number} ({step.name}): {error}") from error
+    await handle.execute(
+        "insert into fluxa.migrations (number, phase, name, checksum) values ($1, $2, $3, $4)",
+        step.number,
+        step.phase,
+        step.name,
+        step.checksum,
+    )

@@ -1,0 +1,138 @@
+"""The connection pool. Not: where the database is (fluxa.apps.settings says that)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from fluxa.kernel.errors import DatabaseUnavailableError
+from fluxa.postgres.errors import mapped
+from fluxa.postgres.transaction import Row, StatementProbe, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class PoolConfig:
+    """How to connect.
+
+    Attributes:
+        url: `postgresql://…`; a Unix socket as `?host=/folder`.
+        application: shown in `pg_stat_activity`.
+        size_min: connections kept open.
+        size_max: connections at most.
+        prepared: whether statements are prepared and kept; False behind PgBouncer in transaction mode.
+        connect_timeout_s: seconds to wait for a connection.
+        statement_timeout_s: seconds after which a statement is cancelled by the client.
+    """
+
+    url: str
+    application: str = "fluxa"
+    size_min: int = 1
+    size_max: int = 8
+    prepared: bool = True
+    connect_timeout_s: float = 5.0
+    statement_timeout_s: float = 30.0
+
+
+async def _keep_session(_connection: object) -> None:
+    """Skip asyncpg's reset on release: we set no session state, and it costs a round trip each time."""
+
+
+class Database:
+    """A pool of connections to one database. A `fluxa.kernel.lifecycle.Service`."""
+
+    def __init__(self, config: PoolConfig, *, probe: StatementProbe | None = None) -> None:
+        self.config = config
+        self._probe = probe
+        self._pool: asyncpg.Pool | None = None
+
+    async def start(self) -> None:
+        """Open the pool.
+
+        Raises:
+            DatabaseUnavailableError: if Postgres cannot be reached.
+        """
+        if self._pool is not None:
+            return
+        config = self.config
+        with mapped():
+            self._pool = await asyncpg.create_pool(
+                config.url,
+                min_size=config.size_min,
+                max_size=config.size_max,
+                timeout=config.connect_timeout_s,
+                command_timeout=config.statement_timeout_s,
+                statement_cache_size=256 if config.prepared else 0,
+                reset=_keep_session,
+                server_settings={"application_name": config.application},
+            )
+
+    async def stop(self) -> None:
+        """Close the pool after its connections have come back, within five seconds."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(5):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Transaction]:
+        """A connection in autocommit: each statement is a transaction of its own."""
+        pool = self._pool
+        if pool is None:
+            raise DatabaseUnavailableError("the pool is not open")
+        with mapped():
+            connection = await pool.acquire(timeout=self.config.connect_timeout_s)
+        try:
+            yield Transaction(connection, self._probe)
+        finally:
+            with mapped():
+                await pool.release(connection)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """`BEGIN … COMMIT`; rolled back if the block raises.
+
+        Raises:
+            DatabaseUnavailableError: also when the answer to COMMIT was lost, so its outcome is unknown.
+        """
+        async with self.connection() as handle:
+            handle.observe("begin")
+            transaction = handle.connection.transaction()
+            with mapped():
+                await transaction.start()
+            try:
+                yield handle
+            except BaseException:
+                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    await transaction.rollback()
+                raise
+            handle.observe("commit")
+            with mapped():
+                await transaction.commit()
+            handle.observe("committed")
+
+    async def execute(self, statement: str, *args: object) -> int:
+        """Run one statement in its own transaction; the number of rows it touched."""
+        async with self.connection() as handle:
+            return await handle.execute(statement, *args)
+
+    async def fetch(self, statement: str, *args: object) -> Sequence[Row]:
+        """All rows of one statement."""
+        async with self.connection() as handle:
+            return await handle.fetch(statement, *args)
+
+    async def fetch_row(self, statement: str, *args: object) -> Row | None:
+        """The first row of one statement, or None."""
+        async with self.connection() as handle:
+            return await handle.fetch_row(statement, *args)
+
+    async def fetch_value(self, statement: str, *args: object) -> Any:  # noqa: ANN401 - a column of any type
+        """The first column of the first row, or None."""
+        async with self.connection() as handle:
+            return await handle.fetch_value(statement, *args)

@@ -1,0 +1,70 @@
+"""A transaction in hand: the few verbs that stores need, with errors mapped and statements observable."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import asyncpg
+
+from fluxa.postgres.errors import mapped
+
+StatementProbe = Callable[[str], None]
+"""Called with each statement before it is sent; fault tests kill the process here."""
+
+Row = asyncpg.Record
+"""One row; columns by name."""
+
+
+class Transaction:
+    """A connection, usually inside `BEGIN … COMMIT`. Not to be kept beyond its `async with`."""
+
+    def __init__(self, connection: asyncpg.pool.PoolConnectionProxy, probe: StatementProbe | None = None) -> None:
+        self.connection = connection
+        self._probe = probe
+
+    def observe(self, statement: str) -> None:
+        """Tell the probe, if there is one, what is about to be sent."""
+        if self._probe is not None:
+            self._probe(statement)
+
+    async def execute(self, statement: str, *args: object) -> int:
+        """Run a statement; the number of rows it touched.
+
+        Raises:
+            DatabaseUnavailableError: Postgres did not answer or ended the connection.
+            FluxaError: `DBRejected`, any other refusal but a broken constraint.
+        """
+        self.observe(statement)
+        with mapped():
+            status = await self.connection.execute(statement, *args)
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def fetch(self, statement: str, *args: object) -> Sequence[Row]:
+        """All rows of a statement. Raises as `execute` does."""
+        self.observe(statement)
+        with mapped():
+            return await self.connection.fetch(statement, *args)
+
+    async def fetch_row(self, statement: str, *args: object) -> Row | None:
+        """The first row of a statement, or None. Raises as `execute` does."""
+        self.observe(statement)
+        with mapped():
+            return await self.connection.fetchrow(statement, *args)
+
+    async def fetch_value(self, statement: str, *args: object) -> Any:  # noqa: ANN401 - a column of any type
+        """The first column of the first row, or None. Raises as `execute` does."""
+        self.observe(statement)
+        with mapped():
+            return await self.connection.fetchval(statement, *args)
+
+    async def copy(self, schema: str, table: str, columns: Sequence[str], records: Iterable[Sequence[object]]) -> None:
+        """Binary COPY of records into a table. Raises as `execute` does."""
+        self.observe(f"copy {schema}.{table}")
+        with mapped():
+            await self.connection.copy_records_to_table(
+                table, schema_name=schema, columns=list(columns), records=records
+            )
+
+    def savepoint(self) -> asyncpg.transaction.Transaction:
+        """An `async with` block that can fail without ending the transaction."""
+        return self.connection.transaction()

@@ -1,0 +1,1 @@
+"""One file a vendor; only `fluxa.apps` and `fluxa.testing` name them."""

@@ -1,0 +1,1 @@
+"""Queues: what they carry, the port that every engine fills, and what happens to work that fails."""

@@ -1,0 +1,198 @@
+"""The port that every queue engine fills (QUEUE-1). Conformance: `fluxa.testing.queue_conformance`."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fluxa.postgres.transaction import Transaction
+from fluxa.queue.outcome import Outcome
+from fluxa.queue.record import DeadLetter, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do.
+
+    Attributes:
+        transactional: whether `send` and `settle` can be part of the caller's Postgres transaction.
+        max_message_bytes: the largest message, encoded.
+        max_delay_s: the longest delay the engine keeps by itself.
+    """
+
+    transactional: bool
+    max_message_bytes: int
+    max_delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One queue message: one or more records that are claimed and acknowledged together."""
+
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """Why a message could not be read: no bytes are lost, `raw` of the delivery has them.
+
+    Attributes:
+        code: `HashMismatch` or `MalformedMessage`.
+        detail: what was found.
+    """
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An envelope under lease.
+
+    Attributes:
+        queue: where it was claimed.
+        message_id: the engine's id of the message.
+        receipt: what fences the acknowledgement: valid until another worker claims the message.
+        received_count: how often it was claimed, this time included.
+        enqueued_at: when the engine took the message.
+        leased_until: when the lease ends unless it is extended.
+        records: the records, in the order they were sent; empty if there is a defect.
+        raw: the message's text as the engine holds it.
+        defect: why the message could not be read, if so.
+    """
+
+    queue: str
+    message_id: str
+    receipt: str
+    received_count: int
+    enqueued_at: dt.datetime
+    leased_until: dt.datetime
+    records: tuple[Record, ...]
+    raw: str
+    defect: Defect | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """All outcomes of a delivery at once.
+
+    Attributes:
+        delivery: what was claimed.
+        outcomes: one for each record, in order; exactly one for a delivery with a defect.
+    """
+
+    delivery: Delivery
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueMetrics:
+    """What a queue holds now (QUEUE-10).
+
+    Attributes:
+        depth: messages in all, delayed and leased ones included.
+        ready: messages that a claim would find now.
+        oldest_age_s: seconds since the oldest message was sent; 0 when empty.
+        dead: messages in its dead-letter queue.
+    """
+
+    depth: int
+    ready: int
+    oldest_age_s: float
+    dead: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which dead letters are meant; an empty filter means all of them.
+
+    Attributes:
+        codes: only these error codes.
+        message_ids: only these ids in the dead-letter queue.
+    """
+
+    codes: tuple[str, ...] = ()
+    message_ids: tuple[str, ...] = ()
+
+
+class QueueBackend(Protocol):
+    """A queue engine.
+
+    Every verb may raise `FluxaError`; an outage is of class transient and nothing has been lost by it.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        ...
+
+    async def create(self, queue: str) -> None:
+        """Make the queue and its `<queue>_dlq` if they do not exist."""
+        ...
+
+    async def send(
+        self,
+        queue: str,
+        envelopes: Sequence[Envelope],
+        *,
+        delay_s: float = 0.0,
+        tx: Transaction | None = None,
+    ) -> list[str]:
+        """Store envelopes durably; returns their message ids in order.
+
+        Args:
+            queue: where to.
+            envelopes: at least one; all are stored or none.
+            delay_s: seconds before they can be claimed.
+            tx: the caller's transaction, for engines that are `transactional`.
+        """
+        ...
+
+    async def claim(self, queue: str, *, limit: int, lease_s: float, wait_s: float = 0.0) -> list[Delivery]:
+        """Lease at most `limit` messages that are ready.
+
+        Args:
+            queue: where from.
+            limit: messages at most.
+            lease_s: seconds until the lease ends.
+            wait_s: seconds to wait for a message when there is none; 0 returns at once.
+        """
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement], *, tx: Transaction | None = None) -> list[Delivery]:
+        """Carry out the outcomes of deliveries: acknowledge, send again, or park, in one transaction.
+
+        The acknowledgement is fenced: a delivery that was claimed again in the meantime is left alone,
+        none of its outcomes is carried out, and it is returned. Inside a caller's transaction that
+        raises `LeaseLostError` instead, so that the effects of the work roll back with it.
+
+        Returns:
+            The deliveries whose lease was lost.
+        """
+        ...
+
+    async def extend(self, deliveries: Sequence[Delivery], *, lease_s: float) -> list[Delivery]:
+        """Renew leases to end `lease_s` from now; returns the deliveries whose lease was lost."""
+        ...
+
+    async def metrics(self, queue: str) -> QueueMetrics:
+        """What the queue holds now."""
+        ...
+
+    async def dead_letters(
+        self, queue: str, which: DeadLetterFilter, *, limit: int, after: str | None = None
+    ) -> list[DeadLetter]:
+        """Dead letters of a queue, oldest first; `after` is the last message id of the page before."""
+        ...
+
+    async def redrive(self, queue: str, message_ids: Sequence[str]) -> int:
+        """Move dead letters back to their queue, each with `attempt` 0 and one more redrive, all or none.
+
+        Returns:
+            How many were moved; one that is gone by now is not counted.
+        """
+        ...
+
+    async def purge(self, queue: str, message_ids: Sequence[str]) -> int:
+        """Delete dead letters for good; returns how many were there."""
+        ...

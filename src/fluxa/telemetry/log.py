@@ -1,0 +1,126 @@
+"""Structured JSON logs, fed by signals and by the few places that have something to say in words."""
+
+import logging
+import sys
+import time
+from typing import TextIO, assert_never
+
+import structlog
+
+from fluxa.telemetry import catalogue as c
+
+Logger = structlog.typing.FilteringBoundLogger
+"""What the rest of Fluxa calls a logger."""
+
+
+def make_logger(service: str, *, level: str = "info", stream: TextIO | None = None) -> Logger:
+    """A logger that writes one JSON object a line, with `service` in each.
+
+    Args:
+        service: ingest, processor, query, …
+        level: debug, info, warning or error.
+        stream: where to; standard error if not given.
+    """
+    logger: Logger = structlog.wrap_logger(
+        structlog.PrintLogger(stream or sys.stderr),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        cache_logger_on_first_use=True,
+    )
+    return logger.bind(service=service)
+
+
+class LogHook:
+    """Writes signals as log lines; successes of single events are limited, failures never.
+
+    Args:
+        logger: where to.
+        successes_per_s: most success lines a second; what is left out is counted in the next line.
+    """
+
+    def __init__(self, logger: Logger, *, successes_per_s: int = 50) -> None:
+        self._logger = logger
+        self._limit = successes_per_s
+        self._second = 0
+        self._written = 0
+        self._left_out = 0
+
+    def hear(self, signal: c.Signal) -> None:
+        """Turn a signal into a log line, or none."""
+        match signal:
+            case c.StageFinished():
+                self._stage(signal)
+            case c.RecordParked():
+                self._logger.warning(
+                    "record parked",
+                    queue=signal.queue,
+                    error_code=signal.error_code,
+                    retry_class=signal.retry_class,
+                    event_id=signal.event_id,
+                    correlation_id=signal.correlation_id,
+                )
+            case c.RecordRetried():
+                self._logger.warning(
+                    "record retried", queue=signal.queue, error_code=signal.error_code, attempt=signal.attempt
+                )
+            case c.LeasesLost():
+                self._logger.warning("leases lost", queue=signal.queue, messages=signal.messages)
+            case c.OutageBegan():
+                self._logger.error("outage began", dependency=signal.dependency, detail=signal.detail)
+            case c.OutageEnded():
+                self._logger.info("outage ended", dependency=signal.dependency, duration_s=round(signal.duration_s, 3))
+            case c.ProcessRestarted():
+                self._logger.error(
+                    "process restarted",
+                    process=signal.process,
+                    exit_code=signal.exit_code,
+                    delay_s=signal.delay_s,
+                )
+            case c.DuplicatesAcknowledged() | c.FlushFinished() | c.RequestServed() | c.RequestStarted():
+                pass  # told by metrics; a line each would say nothing more
+            case _:
+                assert_never(signal)
+
+    def _stage(self, signal: c.StageFinished) -> None:
+        fields: dict[str, object] = {
+            "stage": signal.stage,
+            "status": signal.status,
+            "events": signal.events,
+            "latency_ms": round(signal.latency_s * 1000, 3),
+        }
+        for name in ("correlation_id", "event_id", "error_code", "detail"):
+            if value := getattr(signal, name):
+                fields[name] = value
+        if signal.status is c.Status.FAILURE:
+            self._logger.warning("stage finished", **fields)
+        elif self._may_write():
+            if self._left_out:
+                fields["left_out"] = self._left_out
+                self._left_out = 0
+            self._logger.info("stage finished", **fields)
+
+    def _may_write(self) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._written = second, 0
+        self._written += 1
+        if self._written <= self._limit:
+            return True
+        self._left_out += 1
+        return False
+
+
+def fan_out(*hooks: c.Hook) -> c.Hook:
+    """One hook that tells several."""
+
+    def hear(signal: c.Signal) -> None:
+        for hook in hooks:
+            hook(signal)
+
+    return hear

@@ -1,0 +1,1 @@
+"""For users and tests: twins of the engines in memory, clocks, awaitable signals, conformance suites."""

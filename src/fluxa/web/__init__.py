@@ -1,0 +1,1 @@
+"""The HTTP toolkit: route table, problems, identity, idempotency, health. No product knowledge."""

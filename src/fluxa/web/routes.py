@@ -1,0 +1,82 @@
+"""The route table: the one way to add an HTTP route; each row states its authentication."""
+
+import enum
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fluxa.auth.principal import Principal
+from fluxa.kernel.ids import CorrelationId
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Auth(enum.StrEnum):
+    """How a route knows its caller."""
+
+    OPEN = "open"
+    """Anybody who can reach the port: health and metrics only."""
+    API_KEY = "api_key"
+    """`Authorization: Bearer <api key>`; names the tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the table knows about a request when the endpoint gets it.
+
+    Attributes:
+        route: the row that matched.
+        principal: the caller; None where the route is open.
+        correlation_id: from `traceparent`, `X-Correlation-ID` or new (PIPE-10).
+        path_params: values of `{name}` parts of the path.
+    """
+
+    route: "Route"
+    principal: Principal | None
+    correlation_id: CorrelationId
+    path_params: dict[str, str] = field(default_factory=dict)
+
+
+Endpoint = Callable[[Call, Scope, Receive, Send], Awaitable[None]]
+"""Answers one request, as an ASGI application does. A raised `FluxaError` becomes a problem document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What OpenAPI says about a route (schemas are msgspec types).
+
+    Attributes:
+        summary: one line.
+        parameters: query and header parameters as OpenAPI objects.
+        request: media type to msgspec type (or a JSON Schema) of the body.
+        responses: status to (description, type or None).
+    """
+
+    summary: str
+    parameters: tuple[dict[str, Any], ...] = ()
+    request: dict[str, Any] = field(default_factory=dict)
+    responses: dict[int, tuple[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row.
+
+    Attributes:
+        name: unique; labels metrics.
+        path: exact, or with `{name}` parts.
+        methods: upper case.
+        auth: how the caller is known.
+        endpoint: who answers.
+        operation: its documentation.
+    """
+
+    name: str
+    path: str
+    methods: tuple[str, ...]
+    auth: Auth
+    endpoint: Endpoint
+    operation: Operation
