@@ -134,6 +134,25 @@ class ProcessRestarted:
     delay_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class MaintenanceFinished:
+    """A background duty had its turn.
+
+    Attributes:
+        task: which duty.
+        status: how it ended; a failed turn is repeated soon.
+        latency_s: seconds it took.
+        error_code: why it failed; empty on success.
+        detail: the error's text.
+    """
+
+    task: str
+    status: Status
+    latency_s: float
+    error_code: str = ""
+    detail: str = ""
+
+
 Signal = (
     StageFinished
     | DuplicatesAcknowledged
@@ -146,6 +165,7 @@ Signal = (
     | OutageBegan
     | OutageEnded
     | ProcessRestarted
+    | MaintenanceFinished
 )
 
 Hook = Callable[[Signal], None]
@@ -238,6 +258,7 @@ METRICS: tuple[Metric, ...] = (
         "Times the supervisor started a process again",
         ("process",),
     ),
+    Metric("fluxa_maintenance_total", Kind.COUNTER, "Turns of background duties", ("task", "status")),
     Metric(
         "fluxa_queue_depth",
         Kind.GAUGE,

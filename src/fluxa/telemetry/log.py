@@ -82,10 +82,20 @@ class LogHook:
                     exit_code=signal.exit_code,
                     delay_s=signal.delay_s,
                 )
+            case c.MaintenanceFinished():
+                self._maintenance(signal)
             case c.DuplicatesAcknowledged() | c.FlushFinished() | c.RequestServed() | c.RequestStarted():
                 pass  # told by metrics; a line each would say nothing more
             case _:
                 assert_never(signal)
+
+    def _maintenance(self, signal: c.MaintenanceFinished) -> None:
+        if signal.status is c.Status.FAILURE:
+            self._logger.warning(
+                "maintenance failed", task=signal.task, error_code=signal.error_code, detail=signal.detail
+            )
+        else:
+            self._logger.info("maintenance finished", task=signal.task, latency_ms=round(signal.latency_s * 1000, 3))
 
     def _stage(self, signal: c.StageFinished) -> None:
         fields: dict[str, object] = {

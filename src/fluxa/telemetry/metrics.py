@@ -54,7 +54,7 @@ class Metrics:
         """The text that Prometheus scrapes."""
         return generate_latest(self.registry)
 
-    def hear(self, signal: c.Signal) -> None:  # noqa: C901 - one case a signal is the clearest form
+    def hear(self, signal: c.Signal) -> None:  # noqa: C901, PLR0912 - one case a signal is the clearest form
         """Turn a signal into metrics."""
         match signal:
             case c.StageFinished():
@@ -82,6 +82,8 @@ class Metrics:
                 self.set_gauge("fluxa_dependency_up", 1, signal.dependency)
             case c.ProcessRestarted():
                 self._count("fluxa_process_restarts_total", 1, signal.process)
+            case c.MaintenanceFinished():
+                self._count("fluxa_maintenance_total", 1, signal.task, signal.status)
             case _:
                 assert_never(signal)
 

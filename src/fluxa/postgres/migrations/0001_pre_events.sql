@@ -47,6 +47,44 @@ create index events_subject on fluxa.events (tenant, subject) where subject is n
 create index events_correlation on fluxa.events (correlation_id);
 create index events_time on fluxa.events using brin (time) with (pages_per_range = 16);
 
+-- Months are added without stopping writers: the empty table is made alone, then attached.
+create function fluxa.ensure_month(month date) returns boolean
+language plpgsql as $$
+declare
+    first constant date := make_date(extract(year from month)::int, extract(month from month)::int, 1);
+    name constant text := 'events_' || to_char(first, 'YYYY_MM');
+begin
+    if to_regclass(format('fluxa.%I', name)) is not null then
+        return false;
+    end if;
+    perform pg_advisory_xact_lock(hashtext('fluxa.events partitions'));
+    -- A query sees what the process before us committed; to_regclass may still answer from its cache.
+    if exists (select from pg_class where relname = name and relnamespace = 'fluxa'::regnamespace) then
+        return false;
+    end if;
+    execute format('create table fluxa.%I (like fluxa.events including all)', name);
+    execute format(
+        'alter table fluxa.events attach partition fluxa.%I for values from (%L) to (%L)',
+        name, first::timestamp at time zone 'UTC', (first + interval '1 month') at time zone 'UTC');
+    return true;
+end;
+$$;
+
+create function fluxa.drop_month(month date) returns boolean
+language plpgsql as $$
+declare
+    name constant text := 'events_' || to_char(month, 'YYYY_MM');
+begin
+    perform pg_advisory_xact_lock(hashtext('fluxa.events partitions'));
+    if not exists (select from pg_class where relname = name and relnamespace = 'fluxa'::regnamespace) then
+        return false;
+    end if;
+    execute format('alter table fluxa.events detach partition fluxa.%I', name);
+    execute format('drop table fluxa.%I', name);
+    return true;
+end;
+$$;
+
 -- The identity of an event is (tenant, source, id); this table has one row for each, ever stored once.
 create table fluxa.idempotency_keys (
     tenant       text collate "C" not null,
