@@ -1,0 +1,33 @@
+"""Who sends a request: from its Authorization header to a principal. Not: where keys are kept (auth)."""
+
+from collections.abc import Awaitable, Callable
+
+from fluxa.auth.principal import Principal
+from fluxa.kernel.errors import ErrorCode, FluxaError
+
+Identify = Callable[[bytes | None], Awaitable[Principal]]
+"""From the Authorization header's value (None if there is none) to the caller; raises `Unauthenticated`."""
+
+VerifyToken = Callable[[str], Awaitable[Principal | None]]
+"""From a bearer token to its owner; None if it is not valid."""
+
+_SCHEME = b"bearer "
+_TOKEN_MAX_BYTES = 512
+
+
+def bearer(verify: VerifyToken) -> Identify:
+    """Callers identify themselves by `Authorization: Bearer <token>` (RFC 6750)."""
+
+    async def identify(authorization: bytes | None) -> Principal:
+        if authorization is None:
+            raise FluxaError(ErrorCode.UNAUTHENTICATED, "The request has no Authorization header.")
+        if authorization[: len(_SCHEME)].lower() != _SCHEME or len(authorization) > _TOKEN_MAX_BYTES:
+            raise FluxaError(
+                ErrorCode.UNAUTHENTICATED, "The Authorization header is not of the form: Bearer <api key>."
+            )
+        principal = await verify(authorization[len(_SCHEME) :].strip().decode("latin-1"))
+        if principal is None:
+            raise FluxaError(ErrorCode.UNAUTHENTICATED, "The API key is unknown or was revoked.")
+        return principal
+
+    return identify

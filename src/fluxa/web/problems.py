@@ -1,0 +1,95 @@
+"""Errors as the caller sees them: problem documents (RFC 9457) with a stable code and what to do next."""
+
+import math
+
+import msgspec
+
+from fluxa.kernel import json
+from fluxa.kernel.errors import ERRORS, ErrorCode, FluxaError
+from fluxa.kernel.ids import CorrelationId
+from fluxa.web.responses import Headers, Response
+
+MEDIA_TYPE = "application/problem+json"
+
+# Their details tell of servers, statements and settings: the log has them, the caller gets the title.
+_PRIVATE = frozenset(
+    {
+        ErrorCode.INTERNAL,
+        ErrorCode.DB_REJECTED,
+        ErrorCode.DB_CONNECTION_ERROR,
+        ErrorCode.OBJECT_STORE_UNAVAILABLE,
+        ErrorCode.CONFIGURATION,
+    }
+)
+UNREAD = frozenset({ErrorCode.REQUEST_TOO_LARGE, ErrorCode.REQUEST_TIMEOUT})
+"""These leave the rest of the request's body unread, so the connection cannot be used again."""
+
+
+class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A problem document.
+
+    Attributes:
+        type: names the kind of problem; relative to this server.
+        title: the same for every occurrence of the code.
+        status: the HTTP status.
+        detail: what happened this time.
+        code: stable, for programs.
+        correlation_id: what to search the logs for.
+        action: what to do next.
+        pointer: JSON Pointer to the part of the request that is wrong.
+        retry_after_s: seconds after which a repeat makes sense.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    correlation_id: str
+    action: str
+    pointer: str | None = None
+    retry_after_s: int | None = None
+
+
+def document(error: FluxaError, correlation_id: CorrelationId) -> Problem:
+    """The document of an error."""
+    spec = error.spec
+    return Problem(
+        type=f"/problems/{error.code}",
+        title=spec.title,
+        status=spec.status,
+        detail=spec.title if is_private(error) else _printable(error.detail),
+        code=error.code,
+        correlation_id=correlation_id,
+        action=spec.action,
+        pointer=None if error.pointer is None else _printable(error.pointer),
+        retry_after_s=None if error.retry_after_s is None else max(1, math.ceil(error.retry_after_s)),
+    )
+
+
+def is_private(error: FluxaError) -> bool:
+    """Whether the error's detail is for the log alone."""
+    return error.code in _PRIVATE
+
+
+def problem(error: FluxaError, correlation_id: CorrelationId, *, headers: Headers = ()) -> Response:
+    """The answer to a request that ended with an error."""
+    found = document(error, correlation_id)
+    extra: list[tuple[bytes, bytes]] = [*headers]
+    if found.retry_after_s is not None:
+        extra.append((b"retry-after", b"%d" % found.retry_after_s))
+    if found.status == ERRORS[ErrorCode.UNAUTHENTICATED].status:
+        extra.append((b"www-authenticate", b'Bearer realm="fluxa"'))
+    if error.code in UNREAD:
+        extra.append((b"connection", b"close"))
+    return Response(
+        status=found.status,
+        body=json.encode(found),
+        content_type=MEDIA_TYPE,
+        headers=tuple(extra),
+    )
+
+
+def _printable(text: str) -> str:
+    """Text that UTF-8 can carry: a detail may quote what a hostile caller sent."""
+    return text.encode(errors="replace").decode()
