@@ -16,6 +16,8 @@ import pytest
 from fluxa.postgres import migrate
 from fluxa.postgres.pool import Database, PoolConfig
 
+pytest_plugins = ["req_results"]
+
 _TEMPLATE = "fluxa_template"
 
 

@@ -1,7 +1,7 @@
 """The one error root and the one table of error codes (spec PIPE-9).
 
 A code says what happened; its class says what may be done about it. Handlers, the door and the
-command line all read the same table. Errors of one vendor or driver are mapped where it is called.
+command line all read the same table; errors of one vendor or driver are mapped where it is called.
 """
 
 import enum

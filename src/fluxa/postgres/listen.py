@@ -7,11 +7,12 @@ import asyncpg
 
 from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
+from fluxa.postgres import sql
 from fluxa.postgres.errors import UNAVAILABLE
 from fluxa.postgres.pool import Database, PoolConfig
 
 _CHANNEL = "fluxa_wake"
-_NOTIFY = "select pg_notify('fluxa_wake', $1)"
+_SQL = sql.load("fluxa.postgres", "server.sql")
 
 
 class Listener:
@@ -108,5 +109,5 @@ class Notifier:
             # A lost hint costs one polling interval, so an outage here is no failure of the send.
             with contextlib.suppress(FluxaError):
                 for topic in topics:
-                    await self._database.execute(_NOTIFY, topic)
+                    await self._database.execute(_SQL["notify_topic"], topic)
             await asyncio.sleep(self._spacing_s)

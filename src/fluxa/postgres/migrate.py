@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import asyncpg
 
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.postgres import pgmq
+from fluxa.postgres import pgmq, sql
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
 
 _FILE = re.compile(r"(\d{4})_(pre|post)_([a-z0-9_]+)\.sql\Z")
 _LOCK = 0x666C757861  # "fluxa": one migration at a time in a database
-_TABLE_EXISTS = "select to_regclass('fluxa.migrations') is not null"
+_SQL = sql.load("fluxa.postgres", "server.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ async def status(database: Database) -> Status:
 
 async def _status(handle: Transaction) -> Status:
     rows = []
-    if await handle.fetch_value(_TABLE_EXISTS):
-        rows = list(await handle.fetch("select number, checksum from fluxa.migrations order by number"))
+    if await handle.fetch_value(_SQL["find_migrations"]):
+        rows = list(await handle.fetch(_SQL["list_migrations"]))
     applied = {int(row["number"]): str(row["checksum"]) for row in rows}
     known = {step.number: step for step in migrations()}
     return Status(
@@ -135,12 +135,12 @@ async def migrate(database: Database) -> tuple[Migration, ...]:
         FluxaError: `SchemaVersion` for a newer or altered schema; `DBRejected` if a statement fails.
     """
     async with database.transaction() as handle:
-        await handle.execute("select pg_advisory_xact_lock($1)", _LOCK)
+        await handle.execute(_SQL["take_lock"], _LOCK)
         await pgmq.install(handle)
     done: list[Migration] = []
     while True:
         async with database.transaction() as handle:
-            await handle.execute("select pg_advisory_xact_lock($1)", _LOCK)
+            await handle.execute(_SQL["take_lock"], _LOCK)
             state = await _status(handle)
             refuse_unknown(state)
             if not state.pending:
@@ -156,7 +156,7 @@ async def _apply(handle: Transaction, step: Migration) -> None:
     except asyncpg.IntegrityConstraintViolationError as error:
         raise FluxaError(ErrorCode.DB_REJECTED, f"migration {step.number} ({step.name}): {error}") from error
     await handle.execute(
-        "insert into fluxa.migrations (number, phase, name, checksum) values ($1, $2, $3, $4)",
+        _SQL["insert_migration"],
         step.number,
         step.phase,
         step.name,

@@ -2,18 +2,18 @@
 
 import importlib.resources
 
+from fluxa.postgres import sql
 from fluxa.postgres.transaction import Transaction
 
-_PRESENT = "select to_regprocedure('pgmq.create(text)') is not null"
-_AVAILABLE = "select exists (select from pg_available_extensions where name = 'pgmq')"
+_SQL = sql.load("fluxa.postgres", "server.sql")
 
 
 async def install(handle: Transaction) -> None:
     """Make sure that `pgmq.create` and its family exist; does nothing where they do."""
-    if await handle.fetch_value(_PRESENT):
+    if await handle.fetch_value(_SQL["find_pgmq"]):
         return
-    if await handle.fetch_value(_AVAILABLE):
-        await handle.execute("create extension pgmq")
+    if await handle.fetch_value(_SQL["offers_pgmq"]):
+        await handle.execute(_SQL["create_pgmq"])
         return
     text = importlib.resources.files("pgmq").joinpath("sql", "pgmq.sql").read_text("utf-8")
     await handle.execute(text)
