@@ -1,1 +1,1 @@
-"""One file a command group; parses, calls, prints."""
+"""The command line: one file a command group; each parses, calls and prints. No decisions of its own."""

@@ -1,0 +1,154 @@
+"""Serves an ASGI application on one socket until asked to stop, and loses no request in doing so."""
+
+import asyncio
+import contextlib
+import errno
+import math
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from typing_extensions import override
+
+from fluxa.kernel.errors import ErrorCode, FluxaError
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """How the server treats connections.
+
+    Attributes:
+        backlog: connections the kernel keeps waiting.
+        keep_alive_s: seconds an idle connection is kept.
+        notice_s: seconds between saying "not ready" and closing the port.
+        timeout_s: seconds that requests in flight may take once stopping.
+    """
+
+    backlog: int = 2048
+    keep_alive_s: int = 75
+    notice_s: float = 0.0
+    timeout_s: float = 20.0
+
+
+def bind(host: str, port: int, *, setting: str) -> socket.socket:
+    """A bound TCP socket; port 0 takes a free one.
+
+    Args:
+        host: an IPv4 or IPv6 address, or a name.
+        port: 0 to 65535.
+        setting: the setting that names the port, for the error's text.
+
+    Raises:
+        FluxaError: `Configuration`, if the port is taken, not allowed or the host is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise FluxaError(ErrorCode.CONFIGURATION, f"The host {host!r} is not known: {error.strerror}.") from None
+    found = socket.socket(family, kind, protocol)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind(address)
+    except OSError as error:
+        found.close()
+        raise FluxaError(ErrorCode.CONFIGURATION, _bind_problem(error, host, port, setting)) from None
+    return found
+
+
+def _bind_problem(error: OSError, host: str, port: int, setting: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} on {host} is in use by another program. Stop that program, or choose another port: "
+            f"set {setting}, where 0 takes a free one."
+        )
+    if error.errno == errno.EACCES:
+        return f"Port {port} on {host} is not allowed for this user. Set {setting} to a port over 1023."
+    return f"Cannot listen on {host}, port {port}: {error.strerror}. Correct {setting}."
+
+
+def adopt(listen_fd: int) -> socket.socket:
+    """The socket that a supervisor bound for this process."""
+    return socket.socket(fileno=listen_fd)
+
+
+def url_of(bound: socket.socket) -> str:
+    """The address of a bound socket as a URL that this machine can use."""
+    host, port = bound.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - recognised, not bound
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104 - likewise
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers, and with an event for "listening"."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self.listening.set()
+
+
+async def serve(
+    app: Callable[..., Any],
+    bound: socket.socket,
+    limits: ServerLimits,
+    *,
+    stopping: asyncio.Event,
+    ready: Callable[[], None] = lambda: None,
+    drain: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until `stopping` is set and the requests in flight are answered.
+
+    Args:
+        app: the ASGI application.
+        bound: where to listen; closed when this returns.
+        limits: how to treat connections.
+        stopping: set by whoever wants an end.
+        ready: called once the socket takes connections.
+        drain: called when stopping begins, before the port closes: readiness turns to 503 here.
+    """
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=limits.backlog,
+        timeout_keep_alive=limits.keep_alive_s,
+        timeout_graceful_shutdown=math.ceil(limits.timeout_s),
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve([bound]), name="http-server")
+    try:
+        await _first(server.listening, serving)
+        ready()
+        await _first(stopping, serving)
+        drain()
+        if limits.notice_s:
+            await asyncio.sleep(limits.notice_s)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def _first(event: asyncio.Event, task: asyncio.Task[None]) -> None:
+    """Wait for the event, or for the task to end before it."""
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait((waiting, task), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()

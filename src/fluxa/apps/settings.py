@@ -1,0 +1,326 @@
+"""Every setting of Fluxa, and the only place that reads the environment.
+
+Lowest to highest: defaults, one TOML file, `FLUXA_*` variables, the command line. Not: how settings are shown.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import platformdirs
+from msgspec import Meta
+
+from fluxa.kernel.errors import ErrorCode, FluxaError
+
+PREFIX = "FLUXA_"
+FILE_VARIABLE = "FLUXA_SETTINGS"
+"""Names the settings file; the one variable that is no setting itself."""
+FILE_NAME = "fluxa.toml"
+
+SECRET = {"secret": True}
+"""Marks a setting that is never shown in full."""
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+_LOOPBACK = "127.0.0.1"
+
+
+def _default_home() -> str:
+    return str(platformdirs.user_data_path("fluxa", appauthor=False))
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a process needs to know. Names end in their unit; the text of each stands beside it."""
+
+    home: Annotated[
+        str,
+        Meta(min_length=1, description="Folder of the embedded Postgres, the object store and this user's API key."),
+    ] = msgspec.field(default_factory=_default_home)
+    default_tenant: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$",
+            description="Tenant of the local user's key, and of queue messages that other programs send.",
+        ),
+    ] = "default"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least severe log line that is written.")
+    ] = "info"
+
+    database_url: Annotated[
+        str | None,
+        Meta(
+            description="Postgres 15 or later, as postgresql://user:password@host/name. None: the embedded one.",
+            extra=SECRET,
+        ),
+    ] = None
+    database_listen_url: Annotated[
+        str | None,
+        Meta(
+            description="A direct way to the same database for LISTEN, where database_url leads through PgBouncer.",
+            extra=SECRET,
+        ),
+    ] = None
+    database_prepared: Annotated[
+        bool, Meta(description="Prepare statements. Set to false behind PgBouncer in transaction mode.")
+    ] = True
+    database_pool_min: Annotated[int, Meta(ge=0, le=1000, description="Connections a process keeps open.")] = 1
+    database_pool_max: Annotated[int, Meta(ge=1, le=1000, description="Connections a process opens at most.")] = 8
+    database_connect_timeout_s: Annotated[
+        float, Meta(gt=0, le=300, description="How long to wait for a connection.")
+    ] = 5.0
+    database_statement_timeout_s: Annotated[
+        float, Meta(gt=0, le=3600, description="After this a statement is cancelled.")
+    ] = 30.0
+
+    ingest_host: Annotated[str, Meta(description="Address the ingest service listens on; 0.0.0.0 for all of IPv4.")] = (
+        _LOOPBACK
+    )
+    ingest_port: Annotated[Port, Meta(description="Port of the ingest service; 0 takes a free one.")] = 8700
+    query_host: Annotated[str, Meta(description="Address the query service listens on.")] = _LOOPBACK
+    query_port: Annotated[Port, Meta(description="Port of the query service; 0 takes a free one.")] = 8701
+    processor_host: Annotated[str, Meta(description="Address of the processor's health and metrics pages.")] = _LOOPBACK
+    processor_port: Annotated[
+        Port, Meta(description="Port of the processor's health and metrics pages; 0 takes a free one.")
+    ] = 8702
+    http_backlog: Annotated[
+        int, Meta(ge=1, le=65535, description="Connections the kernel keeps waiting for a service.")
+    ] = 2048
+    http_keep_alive_s: Annotated[int, Meta(ge=1, le=3600, description="How long an idle connection is kept open.")] = 75
+    http_body_timeout_s: Annotated[
+        float, Meta(gt=0, le=3600, description="How long a request's body may take to arrive.")
+    ] = 30.0
+    shutdown_notice_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=300,
+            description="How long readiness says 503 before the port closes, so that load balancers look away first.",
+        ),
+    ] = 0.0
+    shutdown_timeout_s: Annotated[
+        float, Meta(gt=0, le=300, description="How long requests in flight may take to finish when stopping.")
+    ] = 20.0
+
+    event_max_bytes: Annotated[
+        int, Meta(ge=1024, le=16 * 1024 * 1024, description="Largest event that is accepted.")
+    ] = 1024 * 1024
+    request_max_bytes: Annotated[
+        int, Meta(ge=1024, le=256 * 1024 * 1024, description="Largest request body that is accepted.")
+    ] = 10 * 1024 * 1024
+    request_max_events: Annotated[int, Meta(ge=1, le=100_000, description="Most events in one request.")] = 10_000
+    claim_check_over_bytes: Annotated[
+        int, Meta(ge=0, le=16 * 1024 * 1024, description="Data larger than this goes to the object store.")
+    ] = 65536
+    collector_max_events: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="Events waiting for their commit; beyond it the answer is 429.")
+    ] = 50_000
+    collector_max_bytes: Annotated[
+        int, Meta(ge=1024, le=16 * 1024**3, description="Bytes waiting for their commit; beyond it the answer is 429.")
+    ] = 64 * 1024 * 1024
+    envelope_max_records: Annotated[
+        int, Meta(ge=1, le=100_000, description="Events packed into one queue message at most.")
+    ] = 500
+    envelope_max_bytes: Annotated[
+        int, Meta(ge=1024, le=64 * 1024 * 1024, description="Bytes packed into one queue message at most.")
+    ] = 1024 * 1024
+
+    object_store_url: Annotated[
+        str | None,
+        Meta(description="Where large data goes: s3://bucket/prefix or file:///folder. None: a folder under home."),
+    ] = None
+    object_store_endpoint: Annotated[
+        str | None, Meta(description="URL of a server that speaks S3, where it is not Amazon's.")
+    ] = None
+    object_store_region: Annotated[str | None, Meta(description="Region of the bucket.")] = None
+    object_store_access_key_id: Annotated[
+        str | None, Meta(description="Access key of the bucket. None: the machine's own role.", extra=SECRET)
+    ] = None
+    object_store_secret_access_key: Annotated[
+        str | None, Meta(description="Secret of the access key.", extra=SECRET)
+    ] = None
+
+    processor_lanes: Annotated[int, Meta(ge=1, le=256, description="Batches a processor works on side by side.")] = 2
+    processor_batch_messages: Annotated[
+        int, Meta(ge=1, le=1000, description="Queue messages a lane claims at once, at most.")
+    ] = 8
+    lease_s: Annotated[
+        float, Meta(ge=1, le=43200, description="How long a claimed message is kept from others; renewed while needed.")
+    ] = 30.0
+    retry_attempts_max: Annotated[
+        int, Meta(ge=1, le=1000, description="Attempts in all, crashes included, before an event is parked.")
+    ] = 8
+    retry_base_s: Annotated[
+        float, Meta(ge=0, le=3600, description="Pause before the second attempt; doubled for each one after it.")
+    ] = 0.5
+    retry_cap_s: Annotated[float, Meta(ge=0, le=86400, description="Longest pause between two attempts.")] = 60.0
+    retention_months: Annotated[
+        int, Meta(ge=0, le=1200, description="Whole months of events that are kept; 0 keeps them for good.")
+    ] = 0
+
+    api_key: Annotated[
+        str | None,
+        Meta(description="API key that fluxa's commands send. None: the key in home/credentials.json.", extra=SECRET),
+    ] = None
+    ingest_url: Annotated[
+        str | None,
+        Meta(description="Where commands send events. None: the stack that fluxa up runs, else ingest_port."),
+    ] = None
+    query_url: Annotated[
+        str | None, Meta(description="Where commands ask. None: the stack that fluxa up runs, else query_port.")
+    ] = None
+
+    @property
+    def home_folder(self) -> Path:
+        """`home` as an absolute path."""
+        return Path(self.home).expanduser().absolute()
+
+
+NAMES: tuple[str, ...] = Settings.__struct_fields__
+"""All settings, in the order they are shown."""
+
+FIELDS: Mapping[str, msgspec.structs.FieldInfo] = {field.name: field for field in msgspec.structs.fields(Settings)}
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """Settings, and where each came from.
+
+    Attributes:
+        settings: the values in force.
+        sources: by name: `default`, `file`, `environment` or `command line`.
+        file: the settings file that was read, if there was one.
+    """
+
+    settings: Settings
+    sources: Mapping[str, str]
+    file: Path | None
+
+
+def load(
+    overrides: Mapping[str, object] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    working_folder: Path | None = None,
+) -> Effective:
+    """Gather the settings in force.
+
+    Args:
+        overrides: what the command line says; None values say nothing.
+        environment: instead of the process's own.
+        working_folder: instead of the process's own.
+
+    Raises:
+        FluxaError: `Configuration`, naming the setting, its source and the nearest known name.
+    """
+    variables = os.environ if environment is None else environment  # noqa: TID251 - the one place that may
+    given = {name: value for name, value in (overrides or {}).items() if value is not None}
+    _refuse_unknown(given, NAMES, "The command line")
+    exported = _from_environment(variables)
+    home = str(given.get("home") or exported.get("home") or _default_home())
+    file = _find_file(variables, Path(home).expanduser(), working_folder or Path.cwd())
+    written = _read_file(file) if file else {}
+    values: dict[str, Any] = {}
+    sources = dict.fromkeys(NAMES, "default")
+    for source, layer in (("file", written), ("environment", exported), ("command line", given)):
+        for name, value in layer.items():
+            values[name] = _convert(name, value, source, file)
+            sources[name] = source
+    settings = Settings(**values)
+    _check_together(settings)
+    return Effective(settings=settings, sources=sources, file=file)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Variables for a child process that make it see exactly these settings."""
+    # The child must not pick up a file or variables that differ from what its parent saw.
+    kept = {
+        name: value
+        for name, value in os.environ.items()  # noqa: TID251 - the one place that may
+        if not name.startswith(PREFIX)
+    }
+    values = {name: getattr(settings, name) for name in NAMES}
+    ours = {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
+    return {**kept, **ours, FILE_VARIABLE: os.devnull}
+
+
+def _from_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    found = {
+        name: value for name, value in variables.items() if name.startswith(PREFIX) and name != FILE_VARIABLE and value
+    }
+    _refuse_unknown(found, [*(PREFIX + name.upper() for name in NAMES), FILE_VARIABLE], "The environment")
+    return {name.removeprefix(PREFIX).lower(): value for name, value in found.items()}
+
+
+def _find_file(variables: Mapping[str, str], home: Path, working_folder: Path) -> Path | None:
+    if named := variables.get(FILE_VARIABLE):
+        file = Path(named).expanduser()
+        if not file.exists():
+            raise FluxaError(ErrorCode.CONFIGURATION, f"{FILE_VARIABLE} names {file}, which does not exist.")
+        return file
+    for file in (home / FILE_NAME, working_folder / FILE_NAME):
+        if file.is_file():
+            return file
+    return None
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FluxaError(ErrorCode.CONFIGURATION, f"The settings file {file} is not valid TOML: {error}.") from None
+    except OSError as error:
+        raise FluxaError(
+            ErrorCode.CONFIGURATION, f"The settings file {file} cannot be read: {error.strerror}."
+        ) from None
+    _refuse_unknown(values, NAMES, f"The settings file {file}")
+    return values
+
+
+def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
+    names = list(known)
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            hint = f"Did you mean {near[0]}?" if near else "fluxa settings lists those that exist."
+            raise FluxaError(ErrorCode.CONFIGURATION, f"{where} has {name}, which is no setting. {hint}")
+
+
+def _convert(name: str, value: object, source: str, file: Path | None) -> object:
+    try:
+        # A file has TOML's types; a variable or an option is text and is read as what the setting wants.
+        return msgspec.convert(value, FIELDS[name].type, strict=source == "file")
+    except msgspec.ValidationError as error:
+        where = {"file": f"The settings file {file} sets", "environment": "The environment sets"}.get(
+            source, "The command line sets"
+        )
+        shown = "a value that is not shown" if is_secret(name) else repr(value)
+        problem = str(error).removesuffix(" - at `$`")
+        raise FluxaError(ErrorCode.CONFIGURATION, f"{where} {name} to {shown}: {problem}.") from None
+
+
+def is_secret(name: str) -> bool:
+    """Whether a setting is never shown in full."""
+    kind = msgspec.inspect.type_info(FIELDS[name].type)
+    return isinstance(kind, msgspec.inspect.Metadata) and (kind.extra or {}).get("secret") is True
+
+
+def _check_together(settings: Settings) -> None:
+    """Refuse values that are each in range but cannot work side by side."""
+    rules = (
+        ("database_pool_min", "database_pool_max"),
+        ("event_max_bytes", "request_max_bytes"),
+        ("request_max_events", "collector_max_events"),
+        ("request_max_bytes", "collector_max_bytes"),
+        ("retry_base_s", "retry_cap_s"),
+    )
+    for low, high in rules:
+        if getattr(settings, low) > getattr(settings, high):
+            raise FluxaError(
+                ErrorCode.CONFIGURATION,
+                f"{low} is {getattr(settings, low)}, which is more than {high} ({getattr(settings, high)}).",
+            )

@@ -1,0 +1,118 @@
+"""The entry point: which commands exist, and how every error is shown. Groups are imported when they are used."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from typer import Context
+from typer.core import TyperCommand, TyperGroup
+from typing_extensions import override
+
+import fluxa
+from fluxa.cli import errors
+from fluxa.kernel.errors import FluxaError
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a command is: a module with a Typer `app`, and the command's name in it if it is one of several."""
+
+    module: str
+    help: str
+    inner: str | None = None
+
+
+COMMANDS: Mapping[str, _Place] = {
+    "settings": _Place("settings", "Show the settings in force and where each came from."),
+}
+"""All commands, in the order in which help lists them."""
+
+
+class _Lazy(TyperGroup):
+    """A group that imports a command's module when the command is run, not when help lists it."""
+
+    @override
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        place = COMMANDS.get(cmd_name)
+        return None if place is None else TyperCommand(cmd_name, help=place.help, rich_markup_mode="rich")
+
+    @override
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, (_load(name) if name and command else command), rest
+
+    @override
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FluxaError as error:
+            errors.show_error(error)
+            ctx.exit(errors.exit_code(error))
+        except KeyboardInterrupt:
+            ctx.exit(errors.INTERRUPTED)
+        except BrokenPipeError:
+            # The reader of our output has seen enough (`| head`): that is no error.
+            sys.stderr.close()
+            ctx.exit(0)
+
+
+def _load(name: str) -> Any:  # noqa: ANN401 - the command class is typer's own
+    place = COMMANDS[name]
+    command: Any = typer.main.get_command(importlib.import_module(f"fluxa.cli.{place.module}").app)
+    if place.inner is not None:
+        command = command.commands[place.inner]
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    cls=_Lazy,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"fluxa {fluxa.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: Context,
+    home: Annotated[str | None, typer.Option(help="Home folder; the same as --set home=…", metavar="FOLDER")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting for this command; repeatable.", metavar="NAME=VALUE")
+    ] = None,
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Events in, each processed exactly once, found again.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 refused, 4 not found, 5 a service or the database
+    cannot be reached, 130 interrupted.
+    """
+    given: dict[str, str] = {}
+    for text in overrides or []:
+        name, mark, value = text.partition("=")
+        if not mark:
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--set")
+        given[name.strip()] = value
+    if home is not None:
+        given["home"] = home
+    context.obj = given
+
+
+def main() -> None:
+    """Run the program of this name."""
+    typer.main.get_command(app)(prog_name="fluxa")

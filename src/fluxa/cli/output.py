@@ -1,0 +1,51 @@
+"""How results are printed: tables for people, JSON for programs. Not: errors."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fluxa.apps import settings
+from fluxa.cli.errors import stderr
+from fluxa.kernel import json
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+"""The option that every command has which prints data."""
+
+
+def stdout() -> Console:
+    """Where results go that are meant for people."""
+    return Console(highlight=False)
+
+
+def print_json(value: object) -> None:
+    """One JSON value on one line of standard output."""
+    sys.stdout.write(json.text(value) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """A table for people; `empty` is said instead of a table without rows."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+    if table.row_count:
+        stdout().print(table)
+    else:
+        stderr().print(empty)
+
+
+def effective(context: typer.Context, **options: object) -> settings.Effective:
+    """The settings in force for a command: its own options over `--set` over the rest.
+
+    Raises:
+        FluxaError: `Configuration`.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    return settings.load({**(context.find_root().obj or {}), **given})
