@@ -57,6 +57,10 @@ class Database:
         if self._pool is not None:
             return
         config = self.config
+        settings = {"application_name": config.application}
+        if config.prepared:
+            # Queues grow from nothing to millions in minutes: a plan kept from then would read the whole table.
+            settings["plan_cache_mode"] = "force_custom_plan"
         with mapped():
             self._pool = await asyncpg.create_pool(
                 config.url,
@@ -66,7 +70,7 @@ class Database:
                 command_timeout=config.statement_timeout_s,
                 statement_cache_size=256 if config.prepared else 0,
                 reset=_keep_session,
-                server_settings={"application_name": config.application},
+                server_settings=settings,
             )
 
     async def stop(self) -> None:
@@ -88,11 +92,13 @@ class Database:
             raise DatabaseUnavailableError("the pool is not open")
         with mapped():
             connection = await pool.acquire(timeout=self.config.connect_timeout_s)
+        handle = Transaction(connection, self._probe)
         try:
-            yield Transaction(connection, self._probe)
+            yield handle
         finally:
             with mapped():
                 await pool.release(connection)
+        handle.committed()
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

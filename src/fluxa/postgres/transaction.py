@@ -20,6 +20,17 @@ class Transaction:
     def __init__(self, connection: asyncpg.pool.PoolConnectionProxy, probe: StatementProbe | None = None) -> None:
         self.connection = connection
         self._probe = probe
+        self._after_commit: list[Callable[[], None]] = []
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call this once the work is committed; never, if it is rolled back or its outcome is unknown."""
+        self._after_commit.append(callback)
+
+    def committed(self) -> None:
+        """Make the calls that waited for the commit; `Database` says when."""
+        callbacks, self._after_commit = self._after_commit, []
+        for callback in callbacks:
+            callback()
 
     def observe(self, statement: str) -> None:
         """Tell the probe, if there is one, what is about to be sent."""

@@ -34,9 +34,14 @@ class RetryPolicy:
         whole = min(self.cap_s, self.base_s * 2.0 ** min(failed_attempts - 1, 32))
         return whole * (0.5 + chance / 2)
 
-    def decide(self, record: Record, code: str, detail: str, *, now: dt.datetime, chance: float) -> Outcome:
-        """What becomes of a record whose attempt just failed with this code."""
-        failed = record.attempt + 1
+    def decide(
+        self, record: Record, code: str, detail: str, *, now: dt.datetime, chance: float, received_count: int = 1
+    ) -> Outcome:
+        """What becomes of a record whose attempt just failed with this code.
+
+        Claims before this one that were never settled (`received_count` - 1) were attempts too.
+        """
+        failed = record.attempt + received_count
         if self.class_of(code) is not RetryClass.TRANSIENT or failed >= self.attempts_max:
             return Dead(code, detail)
         return Retry(now + dt.timedelta(seconds=self.delay_s(failed, chance)), code, detail)

@@ -1,0 +1,226 @@
+"""The queue port over PGMQ's tables: send, settle, extend, dead letters. Claims are next door."""
+
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from fluxa.kernel.clock import Clock
+from fluxa.kernel.errors import LeaseLostError
+from fluxa.postgres.listen import Listener, Notifier
+from fluxa.postgres.pool import Database
+from fluxa.postgres.transaction import Transaction
+from fluxa.queue.backend import Capabilities, DeadLetterFilter, Delivery, Envelope, QueueMetrics, Settlement
+from fluxa.queue.backends.pgmq.claims import Claims, fences
+from fluxa.queue.backends.pgmq.tables import DEAD_SUFFIX, checked, statement, table
+from fluxa.queue.envelope import encode
+from fluxa.queue.parking import read_letter, redriven
+from fluxa.queue.record import DeadLetter
+from fluxa.queue.settling import Effects, effects
+
+_CAPABILITIES = Capabilities(
+    transactional=True,
+    max_message_bytes=128 * 1024 * 1024,  # jsonb holds strings of up to 256 MiB; we stay well below
+    max_delay_s=10 * 365 * 86400.0,
+)
+_COUNTED_MAX = 10_000
+
+
+class PgmqBackend:
+    """A `QueueBackend` over PGMQ.
+
+    Args of the constructor: `listener` wakes waiting claims, without one they poll; `notifier` announces what is
+    sent; `chance` gives numbers in [0, 1) that keep idle workers from polling in step.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        listener: Listener | None,
+        notifier: Notifier | None,
+        clock: Clock,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._database = database
+        self._notifier = notifier
+        self._clock = clock
+        self._claims = Claims(database, listener=listener, clock=clock, chance=chance)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        return _CAPABILITIES
+
+    async def create(self, queue: str) -> None:
+        """As `QueueBackend.create`.
+
+        Raises:
+            FluxaError: `Configuration` if the name cannot name a queue.
+        """
+        for name in (checked(queue), f"{queue}{DEAD_SUFFIX}"):
+            async with self._database.transaction() as handle:
+                await handle.execute(statement("create_queue", queue), name)
+                if await handle.fetch_value(statement("check_tuning", queue), f'pgmq."q_{name}"'):
+                    await handle.execute(statement("alter_storage", queue).replace(table(queue), f'pgmq."q_{name}"'))
+                    await handle.execute(statement("alter_vacuum", queue).replace(table(queue), f'pgmq."q_{name}"'))
+
+    async def send(
+        self,
+        queue: str,
+        envelopes: Sequence[Envelope],
+        *,
+        delay_s: float = 0.0,
+        tx: Transaction | None = None,
+    ) -> list[str]:
+        """As `QueueBackend.send`."""
+        texts = [encode(envelope) for envelope in envelopes]
+        async with self._handle(tx) as handle:
+            rows = await handle.fetch(statement("insert_messages", queue), texts, delay_s)
+            if not delay_s:
+                self._announce(queue, handle)
+        return [str(row["msg_id"]) for row in rows]
+
+    async def claim(self, queue: str, *, limit: int, lease_s: float, wait_s: float = 0.0) -> list[Delivery]:
+        """As `QueueBackend.claim`."""
+        return await self._claims.claim(queue, limit=limit, lease_s=lease_s, wait_s=wait_s)
+
+    async def settle(self, settlements: Sequence[Settlement], *, tx: Transaction | None = None) -> list[Delivery]:
+        """As `QueueBackend.settle`: one statement a queue, however many deliveries and outcomes."""
+        now = self._clock.now()
+        by_queue: dict[str, list[tuple[Delivery, Effects]]] = {}
+        for settlement in settlements:
+            delivery = settlement.delivery
+            by_queue.setdefault(delivery.queue, []).append((delivery, effects(settlement, now=now)))
+        lost: list[Delivery] = []
+        async with self._together(tx, len(by_queue)) as handle:
+            for queue, settled in by_queue.items():
+                lost += await self._settle_queue(handle, queue, settled)
+            if tx is not None and lost:
+                raise LeaseLostError(f"{len(lost)} of {len(settlements)} messages are another worker's now")
+        return lost
+
+    async def _settle_queue(
+        self, handle: Transaction, queue: str, settled: Sequence[tuple[Delivery, Effects]]
+    ) -> list[Delivery]:
+        deliveries = [delivery for delivery, _ in settled]
+        again = [one for _, what in settled for one in what.again]
+        parked = [one for _, what in settled for one in what.parked]
+        if again or parked:
+            rows = await handle.fetch(
+                statement("settle_claimed", queue),
+                *fences(deliveries),
+                [int(one.origin) for one in again],
+                [one.message for one in again],
+                [one.delay_s for one in again],
+                [int(one.origin) for one in parked],
+                [one.message for one in parked],
+                [one.facts for one in parked],
+            )
+        else:
+            rows = await handle.fetch(statement("delete_claimed", queue), *fences(deliveries))
+        if any(not one.delay_s for one in again):
+            self._announce(queue, handle)
+        gone = {str(row["msg_id"]) for row in rows}
+        return [delivery for delivery in deliveries if delivery.message_id not in gone]
+
+    async def extend(self, deliveries: Sequence[Delivery], *, lease_s: float) -> list[Delivery]:
+        """As `QueueBackend.extend`: one statement a queue."""
+        by_queue: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            by_queue.setdefault(delivery.queue, []).append(delivery)
+        lost: list[Delivery] = []
+        for queue, held in by_queue.items():
+            rows = await self._database.fetch(statement("extend_leases", queue), *fences(held), lease_s)
+            kept = {str(row["msg_id"]) for row in rows}
+            lost += [delivery for delivery in held if delivery.message_id not in kept]
+        return lost
+
+    async def metrics(self, queue: str) -> QueueMetrics:
+        """As `QueueBackend.metrics`: exact up to 10 000 messages, beyond that estimated from table statistics."""
+        row = await self._database.fetch_row(statement("measure_queue", queue), table(queue), _COUNTED_MAX + 1)
+        assert row is not None  # noqa: S101 - a select without from always gives one row
+        counted = int(row["counted"])
+        depth = counted if counted <= _COUNTED_MAX else max(counted, int(row["estimated"]))
+        return QueueMetrics(
+            depth=depth,
+            ready=max(0, depth - int(row["hidden"])),
+            oldest_age_s=float(row["oldest_age_s"]),
+            dead=int(row["dead"]),
+        )
+
+    async def dead_letters(
+        self, queue: str, which: DeadLetterFilter, *, limit: int, after: str | None = None
+    ) -> list[DeadLetter]:
+        """As `QueueBackend.dead_letters`."""
+        rows = await self._database.fetch(
+            statement("list_dead", queue),
+            _id(after) if after else 0,
+            list(which.codes) or None,
+            [_id(one) for one in which.message_ids] or None,
+            limit,
+        )
+        return [
+            read_letter(
+                queue=queue,
+                message_id=str(row["msg_id"]),
+                enqueued_at=row["enqueued_at"],
+                raw=row["raw"],
+                facts=row["facts"],
+            )
+            for row in rows
+        ]
+
+    async def redrive(self, queue: str, message_ids: Sequence[str]) -> int:
+        """As `QueueBackend.redrive`: two statements in one transaction."""
+        async with self._database.transaction() as handle:
+            rows = await handle.fetch(statement("remove_dead", queue), [_id(one) for one in message_ids])
+            if not rows:
+                return 0
+            texts = []
+            for row in sorted(rows, key=lambda row: int(row["msg_id"])):
+                raw = str(row["raw"])
+                letter = read_letter(
+                    queue=queue,
+                    message_id=str(row["msg_id"]),
+                    enqueued_at=row["enqueued_at"],
+                    raw=raw,
+                    facts=row["facts"],
+                )
+                texts.append(redriven(letter, raw))
+            await handle.fetch(statement("insert_messages", queue), texts, 0.0)
+            self._announce(queue, handle)
+        return len(texts)
+
+    async def purge(self, queue: str, message_ids: Sequence[str]) -> int:
+        """As `QueueBackend.purge`."""
+        rows = await self._database.fetch(statement("remove_dead", queue), [_id(one) for one in message_ids])
+        return len(rows)
+
+    def _announce(self, queue: str, handle: Transaction) -> None:
+        """Wake workers, once the transaction has committed: before that they would find nothing."""
+        if self._notifier is not None:
+            notifier = self._notifier
+            handle.after_commit(lambda: notifier.announce(queue))
+
+    @contextlib.asynccontextmanager
+    async def _handle(self, tx: Transaction | None) -> AsyncIterator[Transaction]:
+        if tx is not None:
+            yield tx
+            return
+        async with self._database.connection() as handle:
+            yield handle
+
+    @contextlib.asynccontextmanager
+    async def _together(self, tx: Transaction | None, statements: int) -> AsyncIterator[Transaction]:
+        """The caller's transaction, or one of our own where there is more than one statement to run."""
+        if tx is not None or statements <= 1:
+            async with self._handle(tx) as handle:
+                yield handle
+            return
+        async with self._database.transaction() as handle:
+            yield handle
+
+
+def _id(message_id: str) -> int:
+    """The number of a message; text that is none names no message, and numbers here begin with 1."""
+    return int(message_id) if message_id.isascii() and message_id.isdigit() and len(message_id) < 19 else 0  # noqa: PLR2004

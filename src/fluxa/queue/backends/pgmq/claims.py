@@ -1,0 +1,138 @@
+"""Claims from a queue table: which range to scan, when to sweep, how long to wait for work."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from fluxa.kernel.clock import Clock
+from fluxa.postgres.listen import Listener
+from fluxa.postgres.pool import Database
+from fluxa.postgres.transaction import Row, Transaction
+from fluxa.queue.backend import Defect, Delivery
+from fluxa.queue.backends.pgmq.horizon import Horizon
+from fluxa.queue.backends.pgmq.tables import statement, table
+from fluxa.queue.envelope import decode
+
+POLL_MIN_S = 0.02
+POLL_MAX_S = 0.5
+_ID_MAX = 2**63 - 1
+
+
+class Claims:
+    """The claiming half of the PGMQ backend; keeps a horizon for each queue."""
+
+    def __init__(
+        self, database: Database, *, listener: Listener | None, clock: Clock, chance: Callable[[], float]
+    ) -> None:
+        self._database = database
+        self._listener = listener
+        self._clock = clock
+        self._chance = chance
+        self._horizons: dict[str, Horizon] = {}
+
+    async def claim(self, queue: str, *, limit: int, lease_s: float, wait_s: float) -> list[Delivery]:
+        """As `QueueBackend.claim`."""
+        deadline_s = self._clock.monotonic() + wait_s
+        pause_s = POLL_MIN_S
+        while True:
+            rows = await self._claim_now(queue, limit, lease_s)
+            if rows:
+                rows.sort(key=_message_id)
+                return [_delivery(queue, row) for row in rows]
+            left_s = deadline_s - self._clock.monotonic()
+            if left_s <= 0:
+                return []
+            # Waking is a hint only: announcements may be lost, and retries come due without one.
+            spread_s = pause_s * (0.75 + self._chance() / 2)
+            woken = await self._woken(queue, min(left_s, spread_s))
+            pause_s = POLL_MIN_S if woken else min(POLL_MAX_S, pause_s * 2)
+
+    async def _woken(self, queue: str, timeout_s: float) -> bool:
+        if self._listener is not None:
+            return await self._listener.wait(queue, timeout_s)
+        await asyncio.sleep(timeout_s)
+        return False
+
+    async def _claim_now(self, queue: str, limit: int, lease_s: float) -> list[Row]:
+        horizon = self._horizons.setdefault(queue, Horizon())
+        async with self._database.connection() as handle:
+            claim = _Claim(handle, queue, horizon, lease_s, self._clock)
+            return await claim.run(limit)
+
+
+class _Claim:
+    """One try to claim, on one connection."""
+
+    def __init__(self, handle: Transaction, queue: str, horizon: Horizon, lease_s: float, clock: Clock) -> None:
+        self._handle = handle
+        self._queue = queue
+        self._horizon = horizon
+        self._lease_s = lease_s
+        self._clock = clock
+        self._text = statement("claim_messages", queue)
+
+    async def run(self, limit: int) -> list[Row]:
+        now_s = self._clock.monotonic()
+        start = self._horizon.start(now_s)
+        if self._horizon.sweep_due(now_s, self._lease_s):
+            return await self._thorough(limit)
+        rows = await self._scan(start, limit)
+        if rows:
+            return rows
+        if start > self._horizon.floor:
+            rows = await self._scan(self._horizon.start(now_s), limit)
+        if not rows and self._horizon.sweep_is_cheap:
+            rows = await self._sweep(limit)
+        return rows
+
+    async def _thorough(self, limit: int) -> list[Row]:
+        """Look everywhere, and learn how far other workers have come: their rows need no scanning either."""
+        began_s = self._clock.monotonic()
+        last_id = await self._handle.fetch_value(statement("read_last_id", self._queue), table(self._queue))
+        rows = await self._sweep(limit)
+        left = limit - len(rows)
+        if left:
+            above = await self._scan(self._horizon.floor, left)
+            if len(above) < left:
+                self._horizon.reached(began_s, last_id or 0)
+            rows += above
+        return rows
+
+    async def _scan(self, above: int, limit: int) -> list[Row]:
+        began_s = self._clock.monotonic()
+        rows = await self._fetch(above, _ID_MAX, limit)
+        self._horizon.scanned(began_s, max(map(_message_id, rows), default=0), full=len(rows) == limit)
+        return rows
+
+    async def _sweep(self, limit: int) -> list[Row]:
+        began_s = self._clock.monotonic()
+        rows = await self._fetch(0, self._horizon.floor, limit) if self._horizon.floor else []
+        self._horizon.swept(began_s, self._clock.monotonic(), full=len(rows) == limit)
+        return rows
+
+    async def _fetch(self, above: int, up_to: int, limit: int) -> list[Row]:
+        return list(await self._handle.fetch(self._text, above, up_to, limit, self._lease_s))
+
+
+def _message_id(row: Row) -> int:
+    return int(row["msg_id"])
+
+
+def _delivery(queue: str, row: Row) -> Delivery:
+    content = decode(row["raw"], message_id=str(row["msg_id"]), enqueued_at=row["enqueued_at"])
+    return Delivery(
+        queue=queue,
+        message_id=str(row["msg_id"]),
+        receipt=str(row["read_ct"]),
+        received_count=row["read_ct"],
+        enqueued_at=row["enqueued_at"],
+        leased_until=row["vt"],
+        records=() if isinstance(content, Defect) else content,
+        raw=row["raw"],
+        defect=content if isinstance(content, Defect) else None,
+    )
+
+
+def fences(deliveries: Sequence[Delivery]) -> tuple[list[int], list[int]]:
+    """Ids and read counts of deliveries, by id: rows are locked in the same order by everybody."""
+    pairs = sorted((int(delivery.message_id), int(delivery.receipt)) for delivery in deliveries)
+    return [message_id for message_id, _ in pairs], [read_ct for _, read_ct in pairs]

@@ -1,0 +1,119 @@
+-- Everything that the PGMQ backend says to Postgres. {queue} and {dead} stand for the tables of a queue
+-- and of its dead letters; they are filled in with quoted names made from a validated queue name.
+-- Columns are always named: their order differs between versions of PGMQ.
+
+-- name: create_queue
+select pgmq.create($1)
+
+-- name: check_tuning
+-- Whether the table still has PGMQ's own settings: altering it takes a lock that waits for everybody.
+select c.reloptions is null or a.attstorage <> 'e'
+from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'message'
+where c.oid = $1::text::regclass
+
+-- name: alter_storage
+-- Packed messages do not compress again, so trying to costs half the send rate.
+alter table {queue} alter column message set storage external
+
+-- name: alter_vacuum
+-- Rows live for milliseconds: vacuum by count, not by share of the table, and without naps.
+alter table {queue} set (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0.0,
+    autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_vacuum_insert_scale_factor = 0.0,
+    autovacuum_vacuum_insert_threshold = 100000,
+    autovacuum_analyze_scale_factor = 0.0,
+    autovacuum_analyze_threshold = 5000
+)
+
+-- name: insert_messages
+insert into {queue} (vt, message)
+select clock_timestamp() + make_interval(secs => $2), given.message::jsonb
+from unnest($1::text[]) with ordinality as given (message, place)
+order by given.place
+returning msg_id
+
+-- name: claim_messages
+-- Ready messages with ids in ($1, $2], lowest first. The range keeps the scan away from dead rows.
+with ready as (
+    select msg_id
+    from {queue}
+    where msg_id > $1 and msg_id <= $2 and vt <= clock_timestamp()
+    order by msg_id
+    limit $3
+    for update skip locked
+)
+update {queue} as message
+set vt = clock_timestamp() + make_interval(secs => $4), read_ct = message.read_ct + 1
+from ready
+where message.msg_id = ready.msg_id
+returning message.msg_id, message.read_ct, message.enqueued_at, message.vt, message.message::text as raw
+
+-- name: read_last_id
+-- The sequence's value costs one page, however many dead rows the table has. Null before the first message.
+select pg_sequence_last_value(pg_get_serial_sequence($1, 'msg_id')::regclass)
+
+-- name: delete_claimed
+delete from {queue} as message
+using unnest($1::bigint[], $2::int[]) as claimed (msg_id, read_ct)
+where message.msg_id = claimed.msg_id and message.read_ct = claimed.read_ct
+returning message.msg_id
+
+-- name: settle_claimed
+-- One statement, so that a message is never in two places and never in none: what is sent again or parked
+-- follows only from messages that this very statement removed.
+with gone as (
+    delete from {queue} as message
+    using unnest($1::bigint[], $2::int[]) as claimed (msg_id, read_ct)
+    where message.msg_id = claimed.msg_id and message.read_ct = claimed.read_ct
+    returning message.msg_id
+), again as (
+    insert into {queue} (vt, message)
+    select clock_timestamp() + make_interval(secs => given.delay_s), given.message::jsonb
+    from unnest($3::bigint[], $4::text[], $5::float8[]) with ordinality as given (origin, message, delay_s, place)
+    join gone on gone.msg_id = given.origin
+    order by given.place
+), parked as (
+    insert into {dead} (vt, message, headers)
+    select clock_timestamp(), given.message::jsonb, given.headers::jsonb
+    from unnest($6::bigint[], $7::text[], $8::text[]) with ordinality as given (origin, message, headers, place)
+    join gone on gone.msg_id = given.origin
+    order by given.place
+)
+select msg_id from gone
+
+-- name: extend_leases
+update {queue} as message
+set vt = clock_timestamp() + make_interval(secs => $3)
+from unnest($1::bigint[], $2::int[]) as claimed (msg_id, read_ct)
+where message.msg_id = claimed.msg_id and message.read_ct = claimed.read_ct
+returning message.msg_id
+
+-- name: measure_queue
+-- Counts up to $2 rows are exact; beyond that the depth is what the last analyze saw, scaled to the size of now.
+select
+    (select count(*) from (select from {queue} limit $2) as sample) as counted,
+    (select count(*) from (select from {queue} where vt > clock_timestamp() limit $2) as sample) as hidden,
+    (select count(*) from (select from {dead} limit $2) as sample) as dead,
+    coalesce(
+        (select extract(epoch from clock_timestamp() - enqueued_at)::float8 from {queue} order by msg_id limit 1), 0
+    ) as oldest_age_s,
+    (select case when reltuples > 0 and relpages > 0
+        then (reltuples / relpages * pg_relation_size(oid) / current_setting('block_size')::int)::bigint else 0 end
+        from pg_class where oid = $1::text::regclass) as estimated
+
+-- name: list_dead
+select msg_id, enqueued_at, message::text as raw, headers::text as facts
+from {dead}
+where msg_id > $1
+    and ($2::text[] is null or headers ->> 'code' = any ($2))
+    and ($3::bigint[] is null or msg_id = any ($3))
+order by msg_id
+limit $4
+
+-- name: remove_dead
+delete from {dead}
+where msg_id = any ($1::bigint[])
+returning msg_id, enqueued_at, message::text as raw, headers::text as facts

@@ -1,0 +1,40 @@
+"""Names of a queue's tables, and the statements with those names in them. The only place that builds SQL text."""
+
+import functools
+import re
+from collections.abc import Mapping
+
+from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.postgres.sql import load
+
+DEAD_SUFFIX = "_dlq"
+
+# PGMQ allows 47 characters, and the dead letters' name is the longer one.
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,42}\Z")
+_STATEMENTS: Mapping[str, str] = load("fluxa.queue.backends.pgmq", "pgmq.sql")
+
+
+def checked(queue: str) -> str:
+    """The name, if it can name a queue.
+
+    Raises:
+        FluxaError: `Configuration`.
+    """
+    if not _NAME.match(queue):
+        raise FluxaError(
+            ErrorCode.CONFIGURATION,
+            f"{queue!r} cannot name a queue: use 1 to 43 of a-z, 0-9 and _, beginning with a letter",
+        )
+    return queue
+
+
+def table(queue: str) -> str:
+    """The quoted table of a queue."""
+    return f'pgmq."q_{checked(queue)}"'
+
+
+@functools.cache
+def statement(name: str, queue: str) -> str:
+    """A statement of `pgmq.sql` with the tables of a queue in it."""
+    text = _STATEMENTS[name]
+    return text.replace("{queue}", table(queue)).replace("{dead}", f'pgmq."q_{checked(queue)}{DEAD_SUFFIX}"')
