@@ -18,6 +18,8 @@ class Metrics:
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
+        self._active_children: dict[tuple[str, str], Gauge] = {}
+        self._duration_children: dict[tuple[str, str, int], Histogram] = {}
         for metric in c.METRICS:
             self._add(metric)
 
@@ -72,7 +74,7 @@ class Metrics:
                 self._observe("fluxa_flush_events", signal.events)
                 self._observe("fluxa_flush_duration_seconds", signal.latency_s, signal.status)
             case c.RequestStarted():
-                self._gauges["http_requests_active"].labels(signal.method, signal.route).inc()
+                self._active(signal.method, signal.route).inc()
             case c.RequestServed():
                 self._hear_request(signal)
             case c.OutageBegan():
@@ -87,9 +89,22 @@ class Metrics:
             case _:
                 assert_never(signal)
 
+    def _active(self, method: str, route: str) -> Gauge:
+        """The gauge's child, kept: finding it again costs more than counting."""
+        child = self._active_children.get((method, route))
+        if child is None:
+            child = self._active_children[method, route] = self._gauges["http_requests_active"].labels(method, route)
+        return child
+
+    def _duration(self, method: str, route: str, status: int) -> Histogram:
+        child = self._duration_children.get((method, route, status))
+        if child is None:
+            family = self._histograms["http_request_duration_seconds"]
+            child = self._duration_children[method, route, status] = family.labels(method, route, str(status))
+        return child
+
     def _hear_request(self, signal: c.RequestServed) -> None:
-        status = str(signal.status)
-        self._gauges["http_requests_active"].labels(signal.method, signal.route).dec()
-        self._observe("http_request_duration_seconds", signal.latency_s, signal.method, signal.route, status)
+        self._active(signal.method, signal.route).dec()
+        self._duration(signal.method, signal.route, signal.status).observe(signal.latency_s)
         if signal.status >= 500:  # noqa: PLR2004 - the class of server errors
-            self._count("http_requests_errors_total", 1, signal.method, signal.route, status)
+            self._count("http_requests_errors_total", 1, signal.method, signal.route, str(signal.status))

@@ -44,6 +44,48 @@ class BodyBudget:
         self.taken_bytes -= size
 
 
+class Deadlines:
+    """Interrupts tasks that take too long, with one timer for all of them.
+
+    A timer for each request, as `asyncio.timeout` sets one, costs more than all else that reading a
+    body does.
+    """
+
+    def __init__(self) -> None:
+        self._due: dict[asyncio.Task[object], float] = {}
+        self._expired: set[asyncio.Task[object]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, task: "asyncio.Task[object]", timeout_s: float) -> None:
+        """Cancel the task after so many seconds, unless it is taken out before."""
+        loop = task.get_loop()
+        self._due[task] = loop.time() + timeout_s
+        if self._timer is None:
+            self._timer = loop.call_later(timeout_s, self._expire, loop)
+
+    def remove(self, task: "asyncio.Task[object]") -> None:
+        """The task is done with what it was given time for."""
+        self._due.pop(task, None)
+        self._expired.discard(task)
+
+    def expired(self, task: "asyncio.Task[object]") -> bool:
+        """Whether the task's cancellation is this deadline's and nobody else's; takes it back if it is ours."""
+        if task not in self._expired:
+            return False
+        self._expired.discard(task)
+        return task.uncancel() == 0
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        for task in [task for task, due in self._due.items() if due <= now]:
+            del self._due[task]
+            self._expired.add(task)
+            task.cancel()
+        if self._due:
+            self._timer = loop.call_at(min(self._due.values()), self._expire, loop)
+
+
 class Bodies:
     """Reads bodies for the endpoints of one process.
 
@@ -57,6 +99,7 @@ class Bodies:
         self.max_bytes = max_bytes
         self.timeout_s = timeout_s
         self.budget = budget or BodyBudget()
+        self.deadlines = Deadlines()
 
     def read(self, scope: Scope, receive: Receive) -> "BodyInUse":
         """An `async with` block that has the body; its memory counts until the block ends.
@@ -79,20 +122,28 @@ class BodyInUse:
         self._taken = 0
 
     async def __aenter__(self) -> bytes:
-        length = _announced_length(self._scope)
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a body is read inside a task")
+        bodies = self._bodies
+        bodies.deadlines.add(task, bodies.timeout_s)
         try:
+            length = _announced_length(self._scope)
             if length is not None:
                 self._reserve(length)
-            async with asyncio.timeout(self._bodies.timeout_s):
-                return await self._collect()
-        except TimeoutError:
+            return await self._collect()
+        except asyncio.CancelledError:
             self._give_back()
+            if not bodies.deadlines.expired(task):
+                raise
             raise FluxaError(
-                ErrorCode.REQUEST_TIMEOUT, f"The body did not arrive within {self._bodies.timeout_s:g} seconds."
+                ErrorCode.REQUEST_TIMEOUT, f"The body did not arrive within {bodies.timeout_s:g} seconds."
             ) from None
         except BaseException:
             self._give_back()
             raise
+        finally:
+            bodies.deadlines.remove(task)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

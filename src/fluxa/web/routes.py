@@ -45,6 +45,19 @@ Endpoint = Callable[[Call, Scope, Receive, Send], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
+class Media:
+    """An answer that is not JSON, for the documentation.
+
+    Attributes:
+        type: its media type.
+        schema: its JSON Schema, usually of a string.
+    """
+
+    type: str
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """What OpenAPI says about a route (schemas are msgspec types).
 
@@ -52,7 +65,7 @@ class Operation:
         summary: one line.
         parameters: query and header parameters as OpenAPI objects.
         request: media type to msgspec type (or a JSON Schema) of the body.
-        responses: status to (description, type or None).
+        responses: status to (description, msgspec type, JSON Schema, `Media` or None); from 400 on, None is a problem.
     """
 
     summary: str

@@ -1,0 +1,65 @@
+"""The OpenAPI document made from a route table."""
+
+import msgspec
+import pytest
+
+from fluxa.web import openapi
+from fluxa.web.routes import Auth, Call, Media, Operation, Receive, Route, Scope, Send
+
+
+class _Answer(msgspec.Struct):
+    count: int
+
+
+async def _endpoint(_call: Call, _scope: Scope, _receive: Receive, _send: Send) -> None: ...
+
+
+ROUTES = (
+    Route(
+        "get_thing",
+        "/things/{id}",
+        ("GET",),
+        Auth.API_KEY,
+        _endpoint,
+        Operation("One thing", responses={200: ("It.", _Answer), 404: ("None.", None)}),
+    ),
+    Route(
+        "post_thing",
+        "/things",
+        ("POST",),
+        Auth.API_KEY,
+        _endpoint,
+        Operation("A new thing", request={"application/json": _Answer}, responses={202: ("Taken.", None)}),
+    ),
+    Route(
+        "tail",
+        "/tail",
+        ("GET",),
+        Auth.OPEN,
+        _endpoint,
+        Operation("Tail", responses={200: ("A stream.", Media("text/event-stream", {"type": "string"}))}),
+    ),
+)
+
+
+@pytest.mark.req("PIPE-2")
+def test_every_route_names_its_problems_and_its_credential() -> None:
+    document = openapi.document(ROUTES, version="1")
+    get = document["paths"]["/things/{id}"]["get"]
+    assert set(get["responses"]) == {"200", "400", "401", "404", "500", "503"}
+    assert get["security"] == [{"api_key": []}]
+    assert get["parameters"][0]["name"] == "id"
+    assert "application/problem+json" in get["responses"]["404"]["content"]
+    post = document["paths"]["/things"]["post"]
+    assert {"408", "413", "415", "429"} <= set(post["responses"])
+    tail = document["paths"]["/tail"]["get"]
+    assert tail["security"] == []
+    assert set(tail["responses"]["200"]["content"]) == {"text/event-stream"}
+
+
+def test_every_reference_leads_somewhere() -> None:
+    document = openapi.document(ROUTES, version="1")
+    text = msgspec.json.encode(document).decode()
+    for reference in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
+        assert reference in document["components"]["schemas"]
+    assert {"Problem", "_Answer"} <= set(document["components"]["schemas"])
