@@ -1,4 +1,4 @@
-"""Where the next scan of a queue begins. Pure: ids and times in, ranges out.
+"""Where the next scan of a queue begins: ids and times in, ranges out, and no I/O.
 
 Three starts, from cheap to thorough: the *head* is the highest id claimed; the *floor* is what the head was a
 quarter of a second ago, so that ids which commit late are still above it; a *sweep* looks below the floor for

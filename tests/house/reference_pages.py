@@ -1,0 +1,111 @@
+"""Writes the pages under docs/reference that repeat what the code says: errors, metrics, settings, commands."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import typer
+
+from fluxa.apps import settings_text
+from fluxa.cli import main as cli
+from fluxa.kernel.errors import ERRORS
+from fluxa.telemetry import catalogue
+from house.tree import ROOT
+
+REFERENCE = ROOT / "docs" / "reference"
+_WRITTEN = "Written by `make docs` from the code. Do not edit.\n"
+
+
+def errors() -> str:
+    """The table of error codes."""
+    lines = [
+        "# Errors\n",
+        _WRITTEN,
+        "A code is stable; programs may rely on it. Its class says what Fluxa does with work that failed so:",
+        "*transient* work is retried with backoff, *permanent* work is parked in the dead letters, *security* work is",
+        "parked too and is never sent again unless it is forced by name.\n",
+        "| code | class | status | meaning | what to do |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [f"| `{code}` | {row.retry} | {row.status} | {row.title} | {row.action} |" for code, row in ERRORS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def metrics() -> str:
+    """The metrics, signals and log fields of the catalogue."""
+    lines = [
+        "# Metrics and logs\n",
+        _WRITTEN,
+        "## Metrics\n",
+        "| name | kind | labels | meaning |",
+        "|---|---|---|---|",
+    ]
+    for metric in catalogue.METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
+    lines += [
+        "\n## Fields of a log line\n",
+        "Each line is one JSON object on standard error. These fields are stable:\n",
+    ]
+    lines += [", ".join(f"`{field}`" for field in catalogue.LOG_FIELDS) + "."]
+    lines += ["\nThe stages of an event are " + ", ".join(f"`{stage}`" for stage in catalogue.Stage) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def commands() -> Iterator[tuple[str, Any, Any]]:
+    """Every command that does something: its full name, its context and itself."""
+    root: Any = typer.main.get_command(cli.app)
+    context = root.context_class(root, info_name="fluxa")
+    yield from _below("fluxa", context, root)
+
+
+def _below(name: str, context: Any, command: Any) -> Iterator[tuple[str, Any, Any]]:  # noqa: ANN401 - typer's types
+    if not hasattr(command, "list_commands"):
+        yield name, context, command
+        return
+    for word in command.list_commands(context):
+        _, found, _ = command.resolve_command(context, [word])
+        full = f"{name} {word}"
+        yield from _below(full, found.context_class(found, info_name=word, parent=context), found)
+
+
+def command_line() -> str:
+    """The commands with their arguments and options."""
+    lines = ["# Commands\n", _WRITTEN, "`--home FOLDER` and `--set NAME=VALUE` stand before the command.\n"]
+    for name, context, command in commands():
+        lines += [f"## {name}\n", _paragraph(command.help), ""]
+        rows = [_row(parameter, context) for parameter in command.params if not getattr(parameter, "hidden", False)]
+        if rows:
+            lines += ["| argument or option | meaning |", "|---|---|", *rows, ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _paragraph(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def _row(parameter: Any, context: Any) -> str:  # noqa: ANN401 - typer's type
+    names = ", ".join([*parameter.opts, *parameter.secondary_opts])
+    if parameter.param_type_name == "argument":
+        names = parameter.make_metavar(context)
+    return f"| `{names.replace('|', ' or ')}` | {_paragraph(getattr(parameter, 'help', ''))} |"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "errors.md": errors,
+    "metrics.md": metrics,
+    "settings.md": settings_text.markdown,
+    "commands.md": command_line,
+}
+"""The generated pages and how each is made."""
+
+
+def main() -> int:
+    """Write every page."""
+    for file, write in PAGES.items():
+        (REFERENCE / file).write_text(write(), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
