@@ -1,0 +1,223 @@
+"""A queue engine in memory, the twin of the real ones: same port, same message texts, time from a clock."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from fluxa.kernel.clock import Clock
+from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.postgres.transaction import Transaction
+from fluxa.queue.backend import (
+    Capabilities,
+    DeadLetterFilter,
+    Defect,
+    Delivery,
+    Envelope,
+    QueueMetrics,
+    Settlement,
+)
+from fluxa.queue.envelope import decode, encode
+from fluxa.queue.parking import read_letter, redriven
+from fluxa.queue.record import DeadLetter
+from fluxa.queue.settling import effects
+
+
+@dataclass(slots=True)
+class _Message:
+    raw: str
+    enqueued_at: dt.datetime
+    visible_at: dt.datetime
+    read_count: int = 0
+    facts: str | None = None
+
+
+@dataclass(slots=True)
+class _Queue:
+    messages: dict[int, _Message] = field(default_factory=dict)
+    dead: dict[int, _Message] = field(default_factory=dict)
+    last_id: int = 0
+    last_dead_id: int = 0
+    sent: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class MemoryBackend:
+    """A `QueueBackend` for tests of handlers and workers; nothing outlives the process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._queues: dict[str, _Queue] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this engine can do: everything but to take part in a Postgres transaction."""
+        return Capabilities(transactional=False, max_message_bytes=2**31, max_delay_s=10 * 365 * 86400.0)
+
+    async def create(self, queue: str) -> None:
+        """As `QueueBackend.create`."""
+        self._queues.setdefault(queue, _Queue())
+
+    async def send(
+        self,
+        queue: str,
+        envelopes: Sequence[Envelope],
+        *,
+        delay_s: float = 0.0,
+        tx: Transaction | None = None,
+    ) -> list[str]:
+        """As `QueueBackend.send`."""
+        _refuse(tx)
+        return self.put(queue, [encode(envelope) for envelope in envelopes], delay_s=delay_s)
+
+    def put(self, queue: str, texts: Iterable[str], *, delay_s: float = 0.0) -> list[str]:
+        """Store message texts as another program would; returns their message ids."""
+        found = self._find(queue)
+        ids = []
+        now = self._clock.now()
+        for text in texts:
+            found.last_id += 1
+            found.messages[found.last_id] = _Message(text, now, now + dt.timedelta(seconds=delay_s))
+            ids.append(str(found.last_id))
+        found.sent.set()
+        return ids
+
+    async def claim(self, queue: str, *, limit: int, lease_s: float, wait_s: float = 0.0) -> list[Delivery]:
+        """As `QueueBackend.claim`; waiting ends early only by a `send`, since the clock may be a test's."""
+        found = self._find(queue)
+        found.sent.clear()
+        claimed = self._claim_now(queue, found, limit, lease_s)
+        if claimed or wait_s <= 0:
+            return claimed
+        try:
+            async with asyncio.timeout(wait_s):
+                while not claimed:
+                    await found.sent.wait()
+                    found.sent.clear()
+                    claimed = self._claim_now(queue, found, limit, lease_s)
+        except TimeoutError:
+            return self._claim_now(queue, found, limit, lease_s)
+        return claimed
+
+    def _claim_now(self, queue: str, found: _Queue, limit: int, lease_s: float) -> list[Delivery]:
+        now = self._clock.now()
+        ready = [number for number, message in found.messages.items() if message.visible_at <= now][:limit]
+        for number in ready:
+            message = found.messages[number]
+            message.read_count += 1
+            message.visible_at = now + dt.timedelta(seconds=lease_s)
+        return [_delivery(queue, number, found.messages[number]) for number in ready]
+
+    async def settle(self, settlements: Sequence[Settlement], *, tx: Transaction | None = None) -> list[Delivery]:
+        """As `QueueBackend.settle`."""
+        _refuse(tx)
+        now = self._clock.now()
+        planned = [(settlement.delivery, effects(settlement, now=now)) for settlement in settlements]
+        lost = []
+        for delivery, what in planned:
+            found = self._find(delivery.queue)
+            if not _is_held(found, delivery):
+                lost.append(delivery)
+                continue
+            del found.messages[int(delivery.message_id)]
+            for again in what.again:
+                self.put(delivery.queue, [again.message], delay_s=again.delay_s)
+            for parked in what.parked:
+                found.last_dead_id += 1
+                found.dead[found.last_dead_id] = _Message(parked.message, now, now, facts=parked.facts)
+        return lost
+
+    async def extend(self, deliveries: Sequence[Delivery], *, lease_s: float) -> list[Delivery]:
+        """As `QueueBackend.extend`."""
+        lost = []
+        for delivery in deliveries:
+            found = self._find(delivery.queue)
+            if _is_held(found, delivery):
+                message = found.messages[int(delivery.message_id)]
+                message.visible_at = self._clock.now() + dt.timedelta(seconds=lease_s)
+            else:
+                lost.append(delivery)
+        return lost
+
+    async def metrics(self, queue: str) -> QueueMetrics:
+        """As `QueueBackend.metrics`, always exact."""
+        found = self._find(queue)
+        now = self._clock.now()
+        oldest = next(iter(found.messages.values()), None)
+        return QueueMetrics(
+            depth=len(found.messages),
+            ready=sum(message.visible_at <= now for message in found.messages.values()),
+            oldest_age_s=(now - oldest.enqueued_at).total_seconds() if oldest else 0.0,
+            dead=len(found.dead),
+        )
+
+    async def dead_letters(
+        self, queue: str, which: DeadLetterFilter, *, limit: int, after: str | None = None
+    ) -> list[DeadLetter]:
+        """As `QueueBackend.dead_letters`."""
+        letters = []
+        for number, message in self._find(queue).dead.items():
+            letter = _letter(queue, number, message)
+            if (
+                number > int(after or 0)
+                and (not which.codes or letter.code in which.codes)
+                and (not which.message_ids or letter.message_id in which.message_ids)
+            ):
+                letters.append(letter)
+        return letters[:limit]
+
+    async def redrive(self, queue: str, message_ids: Sequence[str]) -> int:
+        """As `QueueBackend.redrive`."""
+        found = self._find(queue)
+        numbers = sorted({int(one) for one in message_ids if one.isdecimal()} & found.dead.keys())
+        texts = [redriven(_letter(queue, number, found.dead[number]), found.dead[number].raw) for number in numbers]
+        for number in numbers:
+            del found.dead[number]
+        self.put(queue, texts)
+        return len(numbers)
+
+    async def purge(self, queue: str, message_ids: Sequence[str]) -> int:
+        """As `QueueBackend.purge`."""
+        found = self._find(queue)
+        gone = [found.dead.pop(int(one), None) for one in message_ids if one.isdecimal()]
+        return sum(message is not None for message in gone)
+
+    def _find(self, queue: str) -> _Queue:
+        try:
+            return self._queues[queue]
+        except KeyError:
+            raise FluxaError(ErrorCode.DB_REJECTED, f"there is no queue {queue}; create it first") from None
+
+
+def _refuse(tx: Transaction | None) -> None:
+    if tx is not None:
+        raise FluxaError(ErrorCode.CONFIGURATION, "the queue in memory cannot be part of a Postgres transaction")
+
+
+def _is_held(found: _Queue, delivery: Delivery) -> bool:
+    message = found.messages.get(int(delivery.message_id))
+    return message is not None and str(message.read_count) == delivery.receipt
+
+
+def _delivery(queue: str, number: int, message: _Message) -> Delivery:
+    content = decode(message.raw, message_id=str(number), enqueued_at=message.enqueued_at)
+    return Delivery(
+        queue=queue,
+        message_id=str(number),
+        receipt=str(message.read_count),
+        received_count=message.read_count,
+        enqueued_at=message.enqueued_at,
+        leased_until=message.visible_at,
+        records=() if isinstance(content, Defect) else content,
+        raw=message.raw,
+        defect=content if isinstance(content, Defect) else None,
+    )
+
+
+def _letter(queue: str, number: int, message: _Message) -> DeadLetter:
+    return read_letter(
+        queue=queue,
+        message_id=str(number),
+        enqueued_at=message.enqueued_at,
+        raw=message.raw,
+        facts=message.facts,
+    )
