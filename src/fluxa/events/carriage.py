@@ -1,14 +1,21 @@
 """How an event travels in a queue record: its JSON as received, and facts about it in the headers."""
 
+import base64
 import datetime as dt
+import re
 
-from fluxa.events.event import Event, parse
+import msgspec
+
+from fluxa.events.event import Event, Extension, is_json, parse
+from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import CorrelationId, Tenant, is_tenant, new_correlation_id
 from fluxa.queue.record import Record
 
 QUEUE = "events"
 """The queue between the door and the processor."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 TENANT = "tenant"
 SHA256 = "sha256"
@@ -38,14 +45,40 @@ def to_record(event: Event, *, text: bytes, received_at: dt.datetime, data_key: 
     )
 
 
+def to_text(event: Event, *, with_data: bool) -> bytes:
+    """An event in the JSON format, for one that came in another form or whose data is in the object store.
+
+    JSON data stands inline where reading it again gives the same bytes, other data as `data_base64`.
+    A producer's own digest has been checked by now and is left out: the record's header has it.
+    """
+    attributes: dict[str, Extension | None] = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+        "subject": event.subject,
+        "time": None if event.time is None else event.time.isoformat(),
+        "datacontenttype": event.datacontenttype,
+        "dataschema": event.dataschema,
+        **event.extensions,
+    }
+    members: dict[str, object] = {name: value for name, value in attributes.items() if value is not None}
+    if with_data and event.data is not None:
+        if is_json(event.datacontenttype) and event.data.strip(b" \t\r\n") == event.data:
+            members["data"] = msgspec.Raw(event.data)
+        else:
+            members["data_base64"] = base64.b64encode(event.data).decode()
+    return json.encode(members)
+
+
 def from_record(record: Record, *, default_tenant: Tenant, now: dt.datetime) -> Event:
     """Read the event again and prove that its inline data is what came through the door (PIPE-3).
 
-    The data of an event in the object store is checked by the one who fetches it. A message of another
-    program has no digest; its data is taken as it is.
+    An event whose data is in the object store comes back without it, and with the digest that the one
+    who fetches it must find. A message of another program has no digest; its data is taken as it is.
 
     Raises:
-        FluxaError: `HashMismatch`, `MalformedJson` or `InvalidEvent`.
+        FluxaError: `HashMismatch`, `MalformedJson`, `MalformedMessage` or `InvalidEvent`.
     """
     tenant = record.headers.get(TENANT, default_tenant)
     if not is_tenant(tenant):
@@ -53,6 +86,16 @@ def from_record(record: Record, *, default_tenant: Tenant, now: dt.datetime) -> 
     correlation_id = CorrelationId(record.correlation_id) if record.correlation_id else new_correlation_id()
     event = parse(record.body, tenant=Tenant(tenant), correlation_id=correlation_id, now=now)
     claimed = record.headers.get(SHA256)
-    if DATA_KEY not in record.headers and claimed is not None and claimed != event.sha256.hex():
+    if DATA_KEY in record.headers:
+        return _without_data(event, claimed)
+    if claimed is not None and claimed != event.sha256.hex():
         raise FluxaError(ErrorCode.HASH_MISMATCH, "the data in the queue is not the data that was received")
     return event
+
+
+def _without_data(event: Event, claimed: str | None) -> Event:
+    if event.data is not None:
+        raise FluxaError(ErrorCode.MALFORMED_MESSAGE, "the record has data both in itself and in the object store")
+    if claimed is None or _DIGEST.match(claimed) is None:
+        raise FluxaError(ErrorCode.MALFORMED_MESSAGE, "the record names an object but not the digest of its content")
+    return msgspec.structs.replace(event, sha256=bytes.fromhex(claimed))

@@ -8,6 +8,7 @@ import base64
 import binascii
 import datetime as dt
 import hashlib
+import json
 import re
 from typing import Any
 
@@ -27,6 +28,7 @@ _NAME = re.compile(r"[a-z0-9]{1,64}\Z")
 # What CloudEvents forbids in a String: control characters, surrogates, non-characters.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _NOT_IN_URI = re.compile(r'[ "<>\\^`{|}]')
+_NOT_IN_A_URI = re.compile(r'[ "<>\\^`{|}]')
 _JSON_TYPE = re.compile(r"(?:application|text)/json\b|[^;]*\+json\b", re.IGNORECASE)
 _NO_DATA = msgspec.Raw(b"")
 
@@ -55,6 +57,7 @@ class WireEvent(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _KNOWN = frozenset(WireEvent.__struct_fields__)
+_STRINGS = len(_KNOWN) - 1  # all members but `data`
 _decode_wire = msgspec.json.Decoder(WireEvent)
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _decode_value = msgspec.json.Decoder(str | int | bool | None)
@@ -117,6 +120,9 @@ def parse(text: bytes, *, tenant: Tenant, correlation_id: CorrelationId, now: dt
         wire = _decode_slowly(text, extensions)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FluxaError(ErrorCode.MALFORMED_JSON, str(error), pointer="") from None
+    else:
+        if not _names_stand_once(text, wire):
+            _refuse_repeated_names(text, _decode_members.decode(text))
     if wire.traceparent is not None:
         extensions["traceparent"] = wire.traceparent
     if wire.tracestate is not None:
@@ -185,6 +191,50 @@ def _invalid(name: str, problem: str) -> FluxaError:
     return FluxaError(ErrorCode.INVALID_EVENT, f"{name or 'the event'} {problem}", pointer=pointer)
 
 
+def _names_stand_once(text: bytes, wire: WireEvent) -> bool:
+    """Whether the quotation marks in the text are just those of the members that were decoded.
+
+    A repeated name adds at least two, so True is certain. Nulls and escaped marks also make it False.
+    """
+    raw = bytes(wire.data)
+    strings = _STRINGS - msgspec.structs.astuple(wire).count(None)
+    return text.count(b'"') == 4 * strings + (2 + raw.count(b'"') if raw else 0)
+
+
+def _refuse_repeated_names(text: bytes, members: dict[str, msgspec.Raw]) -> None:
+    """JSON readers differ in which of two members they take, so an event that has both is refused.
+
+    A name that itself holds a quotation mark is no attribute name and is refused elsewhere.
+    """
+    if text.count(b'"') == sum(2 + bytes(raw).count(b'"') for raw in members.values()):
+        return
+    if any('"' in name for name in members):
+        return
+    try:  # only to name it: the hook sees the outermost object last, so its answer is the one that stays
+        twice = json.loads(text, object_pairs_hook=_repeated_name)
+    except (ValueError, RecursionError):
+        twice = None
+    if twice is None:
+        raise FluxaError(ErrorCode.MALFORMED_JSON, "the event has a name more than once", pointer="")
+    raise FluxaError(
+        ErrorCode.MALFORMED_JSON, f"the event has {twice[:64]} more than once", pointer=f"/{_escaped(twice)}"
+    )
+
+
+def _repeated_name(pairs: list[tuple[str, object]]) -> str | None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _escaped(name: str) -> str:
+    """A name as a JSON Pointer writes it."""
+    return name[:64].replace("~", "~0").replace("/", "~1")
+
+
 def _decode_slowly(text: bytes, extensions: dict[str, Extension]) -> WireEvent:
     """Read an event with extension attributes, nulls or mistakes; says which attribute is wrong."""
     try:
@@ -193,6 +243,7 @@ def _decode_slowly(text: bytes, extensions: dict[str, Extension]) -> WireEvent:
         raise FluxaError(ErrorCode.INVALID_EVENT, "an event is a JSON object", pointer="") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FluxaError(ErrorCode.MALFORMED_JSON, str(error), pointer="") from None
+    _refuse_repeated_names(text, members)
     known: dict[str, Any] = {}
     for name, raw in members.items():
         if name == "data":
@@ -215,7 +266,7 @@ def _decode_slowly(text: bytes, extensions: dict[str, Extension]) -> WireEvent:
 
 def _attribute(name: str, raw: msgspec.Raw) -> Extension | None:
     if name != "data_base64" and not _NAME.match(name):
-        raise _invalid(name.replace("~", "~0").replace("/", "~1"), "is not an attribute name: use a-z and 0-9")
+        raise _invalid(_escaped(name), "is not an attribute name: use a-z and 0-9")
     try:
         value: Extension | None = _decode_value.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -227,8 +278,9 @@ def _attribute(name: str, raw: msgspec.Raw) -> Extension | None:
 
 def _data(wire: WireEvent) -> bytes | None:
     """The bytes of the data member that stand for the data, as received."""
+    raw = bytes(wire.data)
     if wire.data_base64 is not None:
-        if wire.data != _NO_DATA:
+        if raw:
             raise _invalid("data_base64", "cannot stand beside data")
         try:
             data = base64.b64decode(wire.data_base64, validate=True)
@@ -237,9 +289,8 @@ def _data(wire: WireEvent) -> bytes | None:
         if is_json(wire.datacontenttype):
             check_json(data)
         return data
-    if wire.data == _NO_DATA:
+    if not raw:
         return None
-    raw = bytes(wire.data)
     if is_json(wire.datacontenttype):
         return _checked_utf8(raw)
     try:
