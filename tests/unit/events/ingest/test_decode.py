@@ -12,7 +12,7 @@ from fluxa.events import carriage
 from fluxa.events.event import Event
 from fluxa.events.ingest.decode import Accepted, Limits, read_binary, read_many, read_one, split
 from fluxa.events.ingest.head import Form, Head, read_head
-from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.ids import CorrelationId, Tenant
 
 NOW = dt.datetime(2026, 3, 15, 12, tzinfo=dt.UTC)
