@@ -3,9 +3,12 @@
 import datetime as dt
 import json
 
+from fluxa.events.carriage import to_record
 from fluxa.events.event import Event, parse
 from fluxa.events.store import StoredEvent
+from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.ids import CorrelationId, Tenant
+from fluxa.queue.record import Record
 
 NOW = dt.datetime(2026, 3, 15, 12, tzinfo=dt.UTC)
 
@@ -35,3 +38,13 @@ def make_row(number: int | str, *, tenant: str = "default", received_at: dt.date
         enqueued_at=received_at,
         claimed_at=received_at,
     )
+
+
+def make_record(
+    number: int | str, *, data: object = None, type_: str = "flight.departed", received_at: dt.datetime | None = None
+) -> Record:
+    """What the door puts into the queue for that event."""
+    text = event_text(number, type_=type_, data=data)
+    moment = received_at or SystemClock().now()
+    event = parse(text, tenant=Tenant("default"), correlation_id=CorrelationId(f"c-{number}"), now=moment)
+    return to_record(event, text=text, received_at=moment)

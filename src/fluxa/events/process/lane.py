@@ -1,0 +1,220 @@
+"""One lane of the processor: claim, verify, persist, again; outlives outages, gives back what it cannot finish."""
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from fluxa.events.carriage import QUEUE
+from fluxa.events.process import rules, telling
+from fluxa.events.process.batch import Batch
+from fluxa.events.process.outage import Outage
+from fluxa.events.process.persist import Persisted, Persister
+from fluxa.events.process.solitude import Solitude
+from fluxa.events.process.verify import Verifier
+from fluxa.kernel.clock import Clock
+from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.kernel.ids import Tenant
+from fluxa.queue.backend import Delivery, QueueBackend
+from fluxa.queue.leases import LeaseKeeper
+from fluxa.queue.policy import RetryPolicy
+from fluxa.queue.triage import triage
+from fluxa.telemetry.catalogue import Hook, Stage, StageFinished, Status
+
+_FIRST_CLAIM = 16
+
+
+def patient() -> RetryPolicy:
+    """Rides out an outage of the object store of half an hour before it parks an event."""
+    return RetryPolicy(attempts_max=14, base_s=0.5, cap_s=300.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorConfig:
+    """How the processor works.
+
+    Attributes:
+        queue: where from.
+        lanes: batches worked on side by side.
+        claim_messages: envelopes claimed at once by a lane, at most; with their size, the bound on its memory.
+        batch_records: records stored in one transaction, about.
+        lease_s: seconds until a dead processor's work is given to another.
+        wait_s: seconds to wait for work before asking again; also how soon an idle lane notices `stop`.
+        stop_within_s: seconds to finish what was begun before it is given back.
+        default_tenant: whose the messages of other programs are.
+        policy: how failed records are repeated.
+    """
+
+    queue: str = QUEUE
+    lanes: int = 2
+    claim_messages: int = 64
+    batch_records: int = 4000
+    lease_s: float = 30.0
+    wait_s: float = 1.0
+    stop_within_s: float = 20.0
+    default_tenant: Tenant = Tenant("default")  # noqa: RUF009 - a NewType is a plain string
+    policy: RetryPolicy = field(default_factory=patient)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the lanes of a processor have in common.
+
+    Attributes:
+        config: how they work.
+        backend: the queue.
+        verifier: checks records.
+        persister: stores and settles.
+        outage: whether Postgres answers.
+        solitude: lets a lane be alone with a suspicious record.
+        stopping: set when no new work is to be taken.
+        clock: the time.
+        chance: a number in [0, 1), spreads repeats.
+        hook: hears what happens.
+    """
+
+    config: ProcessorConfig
+    backend: QueueBackend
+    verifier: Verifier
+    persister: Persister
+    outage: Outage
+    solitude: Solitude
+    stopping: asyncio.Event
+    clock: Clock
+    chance: Callable[[], float]
+    hook: Hook
+
+
+class Lane:
+    """Works through the queue until it is told to stop."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._in = shared
+        self._config = shared.config
+        self._limit = min(_FIRST_CLAIM, shared.config.claim_messages)
+
+    async def run(self) -> None:
+        """Work; returns some time after `stopping` is set, with nothing in hand."""
+        async with LeaseKeeper(self._in.backend, lease_s=self._config.lease_s) as leases:
+            while not self._in.stopping.is_set():
+                await self._turn(leases)
+
+    async def _turn(self, leases: LeaseKeeper) -> None:
+        """Claim once, and finish what was claimed."""
+        async with contextlib.AsyncExitStack() as held:
+            async with self._in.solitude.together():
+                deliveries = await self._claim()
+                if not deliveries:
+                    return
+                await held.enter_async_context(self._held(leases, deliveries))
+                now = self._in.clock.now()
+                found = triage(deliveries, self._config.policy, now=now)
+                if found.settle:
+                    judged = Batch.judged(found.settle, claimed_at=now, default_tenant=self._config.default_tenant)
+                    await self._process(judged)
+                for group in rules.batches(found.work, self._config.batch_records):
+                    await self._process(self._batch(group, now))
+            if found.alone is not None:
+                async with self._in.solitude.alone():
+                    await self._process(self._batch([found.alone], now))
+
+    def _batch(self, deliveries: list[Delivery], claimed_at: dt.datetime) -> Batch:
+        return Batch.of(deliveries, claimed_at=claimed_at, default_tenant=self._config.default_tenant)
+
+    async def _claim(self) -> list[Delivery]:
+        """The next deliveries; none if there is no work, or no more is to be taken."""
+        failures = 0
+        while not self._in.stopping.is_set():
+            try:
+                deliveries = await self._in.backend.claim(
+                    self._config.queue, limit=self._limit, lease_s=self._config.lease_s, wait_s=self._config.wait_s
+                )
+            except Exception as error:  # noqa: BLE001 - a lane outlives whatever happens to one claim
+                failures += 1
+                self._in.outage.failed(_as_fluxa(error).detail)
+                await self._pause(failures)
+            else:
+                self._in.outage.worked()
+                self._limit = rules.next_limit(
+                    len(deliveries),
+                    sum(len(delivery.records) for delivery in deliveries),
+                    records_aim=self._config.batch_records,
+                    limit_max=self._config.claim_messages,
+                )
+                return deliveries
+        return []
+
+    async def _process(self, batch: Batch) -> None:
+        started_s = self._in.clock.monotonic()
+        await self._in.verifier.verify(batch)
+        verified_s = self._in.clock.monotonic()
+        done = await self._persist(batch)
+        telling.tell(
+            self._in.hook,
+            self._config.queue,
+            batch,
+            done,
+            policy=self._config.policy,
+            process_s=verified_s - started_s,
+            persist_s=self._in.clock.monotonic() - verified_s,
+        )
+
+    async def _persist(self, batch: Batch) -> Persisted:
+        """Commit, however long it takes: an outage costs time, and the leases tell if it was too long."""
+        failures = 0
+        while True:
+            started_s = self._in.clock.monotonic()
+            try:
+                done = await self._in.persister.persist(batch)
+            except Exception as raised:  # noqa: BLE001 - nothing that happens here may lose the batch
+                failures += 1
+                error = _as_fluxa(raised)
+                latency_s = self._in.clock.monotonic() - started_s
+                self._in.hook(
+                    StageFinished(
+                        Stage.PERSIST,
+                        Status.FAILURE,
+                        len(batch.good),
+                        latency_s,
+                        error_code=error.code,
+                        detail=error.detail,
+                    )
+                )
+                if failures > 1:  # the first may be a deadlock, which a repeat ends
+                    self._in.outage.failed(error.detail)
+                await self._pause(failures)
+            else:
+                self._in.outage.worked()
+                return done
+
+    @contextlib.asynccontextmanager
+    async def _held(self, leases: LeaseKeeper, deliveries: list[Delivery]) -> AsyncIterator[None]:
+        """Keep leases while the block runs; give back what it leaves unfinished when it is cut short."""
+        with leases.holding(deliveries):
+            try:
+                yield
+            except BaseException:
+                leases.release(deliveries)
+                # What was settled is gone from the queue, so this touches the rest only. If Postgres is
+                # out as well, the leases end by themselves.
+                with contextlib.suppress(FluxaError):
+                    await self._in.backend.extend(deliveries, lease_s=0.0)
+                raise
+
+    async def _pause(self, failures: int) -> None:
+        """Wait before a repeat, longer each time; `stop` ends the first wait that it meets."""
+        pause_s = rules.pause_s(failures, self._in.chance())
+        if self._in.stopping.is_set():
+            await asyncio.sleep(pause_s)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._in.stopping.wait()
+
+
+def _as_fluxa(error: Exception) -> FluxaError:
+    """What nobody foresaw is a defect of ours, told as such."""
+    if isinstance(error, FluxaError):
+        return error
+    return FluxaError(ErrorCode.INTERNAL, f"{type(error).__name__}: {error}")

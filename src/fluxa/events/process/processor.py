@@ -1,0 +1,83 @@
+"""The processor as a service: its lanes, so that one decodes while Postgres commits another's batch."""
+
+import asyncio
+import random
+
+from fluxa.events.partitions import Partitions
+from fluxa.events.process.lane import Lane, ProcessorConfig, Shared
+from fluxa.events.process.outage import Outage
+from fluxa.events.process.persist import Persister
+from fluxa.events.process.solitude import Solitude
+from fluxa.events.process.verify import Verifier
+from fluxa.events.schema_check import SchemaCheck
+from fluxa.kernel.clock import Clock
+from fluxa.kernel.lifecycle import cancel_and_wait
+from fluxa.postgres.pool import Database
+from fluxa.providers.object_store import ObjectStore
+from fluxa.queue.backend import QueueBackend
+from fluxa.telemetry.catalogue import Hook
+
+__all__ = ["Processor", "ProcessorConfig"]
+
+
+class Processor:
+    """Takes events from the queue and stores each exactly once, or parks it. A `Service`."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        backend: QueueBackend,
+        objects: ObjectStore,
+        schemas: SchemaCheck,
+        clock: Clock,
+        hook: Hook,
+        randomness: random.Random,
+        config: ProcessorConfig | None = None,
+    ) -> None:
+        self._config = config = config or ProcessorConfig()
+        self._shared = Shared(
+            config=config,
+            backend=backend,
+            verifier=Verifier(objects=objects, schemas=schemas, default_tenant=config.default_tenant),
+            persister=Persister(
+                database=database,
+                backend=backend,
+                partitions=Partitions(database),
+                policy=config.policy,
+                clock=clock,
+                randomness=randomness,
+                lease_s=config.lease_s,
+            ),
+            outage=Outage("postgres", clock=clock, hook=hook),
+            solitude=Solitude(config.lanes),
+            stopping=asyncio.Event(),
+            clock=clock,
+            chance=randomness.random,
+            hook=hook,
+        )
+        self._lanes: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Make the queue if it is new, and begin.
+
+        Raises:
+            DatabaseUnavailableError: an outage.
+        """
+        if self._lanes:
+            return
+        await self._shared.backend.create(self._config.queue)
+        self._shared.stopping.clear()
+        self._lanes = [
+            asyncio.create_task(Lane(self._shared).run(), name=f"processor-lane-{number}")
+            for number in range(self._config.lanes)
+        ]
+
+    async def stop(self) -> None:
+        """Finish what was begun within the time for it; give the rest back to the queue at once."""
+        lanes, self._lanes = self._lanes, []
+        self._shared.stopping.set()
+        if lanes:
+            await asyncio.wait(lanes, timeout=self._config.stop_within_s)
+        for lane in lanes:
+            await cancel_and_wait(lane)
