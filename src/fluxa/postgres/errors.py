@@ -23,6 +23,14 @@ UNAVAILABLE = (
 """What an outage looks like from the client's side."""
 
 
+_NOT_PREPARED = (
+    asyncpg.ProtocolViolationError,
+    asyncpg.InvalidSQLStatementNameError,
+    asyncpg.DuplicatePreparedStatementError,
+)
+"""What a pooler in transaction mode answers to a client that prepares statements."""
+
+
 @contextlib.contextmanager
 def mapped() -> Iterator[None]:
     """Turn driver errors into `FluxaError`; an outage becomes `DatabaseUnavailableError`.
@@ -33,6 +41,15 @@ def mapped() -> Iterator[None]:
         yield
     except asyncpg.IntegrityConstraintViolationError:
         raise
+    except _NOT_PREPARED as error:
+        # Class 08 or 26, which would look like an outage or a defect; it is neither, and no retry helps.
+        if isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" not in str(error):
+            raise DatabaseUnavailableError(f"{type(error).__name__}: {error}") from error
+        raise FluxaError(
+            ErrorCode.CONFIGURATION,
+            f"The connection is shared by a pooler such as PgBouncer, which keeps no prepared statements ({error}). "
+            "Set FLUXA_DATABASE_PREPARED=false.",
+        ) from error
     except UNAVAILABLE as error:
         raise DatabaseUnavailableError(f"{type(error).__name__}: {error}") from error
     except asyncpg.InterfaceError as error:

@@ -18,6 +18,8 @@ def settings(memory_bytes: int, free_disk_bytes: int) -> dict[str, str]:
         "listen_addresses": "",
         "unix_socket_permissions": "0700",
         "max_connections": "100",
+        # The server's user is named as Fluxa's schema; a user's own tables shall not land there.
+        "search_path": "public",
         "timezone": "UTC",
         "log_timezone": "UTC",
         # Durability: an acknowledged event is on the disk.
