@@ -87,7 +87,7 @@ def _paragraph(text: str | None) -> str:
 def _row(parameter: Any, context: Any) -> str:  # noqa: ANN401 - typer's type
     names = ", ".join([*parameter.opts, *parameter.secondary_opts])
     if parameter.param_type_name == "argument":
-        names = parameter.make_metavar(context)
+        names = " ".join(parameter.get_usage_pieces(context))
     return f"| `{names.replace('|', ' or ')}` | {_paragraph(getattr(parameter, 'help', ''))} |"
 
 

@@ -4,8 +4,9 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from typing_extensions import override
 
@@ -28,14 +29,29 @@ class Telemetry:
     metrics: Metrics
     hook: Hook
 
+    def ready(self, tell: Callable[[], None]) -> None:
+        """Say that the process takes work: in the log, and to the supervisor by `tell`."""
+        self.logger.info("ready")
+        tell()
 
-def observe(service: str, level: str) -> Telemetry:
-    """The telemetry of a service; lines of libraries' own loggers go the same way."""
-    stream = io.TextIOWrapper(io.BufferedWriter(_Unbreakable()), encoding="utf-8", write_through=True)
+
+def observe(service: str, level: str, *, on_line: Callable[[str], None] | None = None) -> Telemetry:
+    """The telemetry of a service; lines of libraries' own loggers go the same way.
+
+    Args:
+        service: ingest, processor, query, up.
+        level: the least severe line that is written.
+        on_line: takes the lines instead of standard error.
+    """
+    stream: TextIO = _Told(on_line) if on_line else _standard_error()
     logger = make_logger(service, level=level, stream=stream)
     metrics = Metrics()
     _adopt_libraries(logger)
     return Telemetry(logger=logger, metrics=metrics, hook=fan_out(LogHook(logger).hear, metrics.hear))
+
+
+def _standard_error() -> TextIO:
+    return io.TextIOWrapper(io.BufferedWriter(_Unbreakable()), encoding="utf-8", write_through=True)
 
 
 class _Unbreakable(io.RawIOBase):
@@ -51,6 +67,20 @@ class _Unbreakable(io.RawIOBase):
             return os.write(sys.stderr.fileno(), content)
         except OSError:  # the supervisor that read it is gone; so is the place where this could be told
             return len(content)
+
+
+class _Told(io.StringIO):
+    """Hands each line on instead of keeping it."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        super().__init__()
+        self._on_line = on_line
+
+    @override
+    def write(self, text: str, /) -> int:
+        for line in text.splitlines():
+            self._on_line(line)
+        return len(text)
 
 
 class _Bridge(logging.Handler):

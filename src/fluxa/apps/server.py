@@ -12,6 +12,8 @@ from typing import Any
 import uvicorn
 from typing_extensions import override
 
+from fluxa.apps.process import Tie
+from fluxa.apps.settings import Settings
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
 
@@ -70,9 +72,19 @@ def _bind_problem(error: OSError, host: str, port: int, setting: str) -> str:
     return f"Cannot listen on {host}, port {port}: {error.strerror}. Correct {setting}."
 
 
-def adopt(listen_fd: int) -> socket.socket:
-    """The socket that a supervisor bound for this process."""
-    return socket.socket(fileno=listen_fd)
+def listen(tie: Tie, host: str, port: int, *, setting: str) -> socket.socket:
+    """The socket that the supervisor bound for this process, else one of its own. Raises as `bind` does."""
+    return socket.socket(fileno=tie.listen_fd) if tie.listen_fd is not None else bind(host, port, setting=setting)
+
+
+def limits_of(settings: Settings) -> ServerLimits:
+    """How the settings want connections treated."""
+    return ServerLimits(
+        backlog=settings.http_backlog,
+        keep_alive_s=settings.http_keep_alive_s,
+        notice_s=settings.shutdown_notice_s,
+        timeout_s=settings.shutdown_timeout_s,
+    )
 
 
 def url_of(bound: socket.socket) -> str:
@@ -81,6 +93,22 @@ def url_of(bound: socket.socket) -> str:
     if host in ("0.0.0.0", "::"):  # noqa: S104 - recognised, not bound
         host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104 - likewise
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Draining:
+    """A readiness check that fails from the moment a process begins to stop."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def begin(self) -> None:
+        """From now on: not ready."""
+        self._begun = True
+
+    async def check(self) -> None:
+        """Raise `ShuttingDown` once stopping has begun."""
+        if self._begun:
+            raise FluxaError(ErrorCode.SHUTTING_DOWN)
 
 
 class _Server(uvicorn.Server):

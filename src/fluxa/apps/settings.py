@@ -118,7 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 65536
     collector_max_events: Annotated[
         int, Meta(ge=1, le=10_000_000, description="Events waiting for their commit; beyond it the answer is 429.")
-    ] = 50_000
+    ] = 40_000
     collector_max_bytes: Annotated[
         int, Meta(ge=1024, le=16 * 1024**3, description="Bytes waiting for their commit; beyond it the answer is 429.")
     ] = 64 * 1024 * 1024
@@ -127,7 +127,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 500
     envelope_max_bytes: Annotated[
         int, Meta(ge=1024, le=64 * 1024 * 1024, description="Bytes packed into one queue message at most.")
-    ] = 1024 * 1024
+    ] = 512 * 1024
 
     object_store_url: Annotated[
         str | None,
@@ -145,19 +145,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
 
     processor_lanes: Annotated[int, Meta(ge=1, le=256, description="Batches a processor works on side by side.")] = 2
-    processor_batch_messages: Annotated[
-        int, Meta(ge=1, le=1000, description="Queue messages a lane claims at once, at most.")
-    ] = 8
+    processor_claim_messages: Annotated[
+        int, Meta(ge=1, le=10_000, description="Queue messages a lane claims at once at most; bounds its memory.")
+    ] = 64
+    processor_batch_records: Annotated[
+        int, Meta(ge=1, le=100_000, description="Events stored in one transaction, about.")
+    ] = 4000
     lease_s: Annotated[
         float, Meta(ge=1, le=43200, description="How long a claimed message is kept from others; renewed while needed.")
     ] = 30.0
     retry_attempts_max: Annotated[
         int, Meta(ge=1, le=1000, description="Attempts in all, crashes included, before an event is parked.")
-    ] = 8
+    ] = 14
     retry_base_s: Annotated[
         float, Meta(ge=0, le=3600, description="Pause before the second attempt; doubled for each one after it.")
     ] = 0.5
-    retry_cap_s: Annotated[float, Meta(ge=0, le=86400, description="Longest pause between two attempts.")] = 60.0
+    retry_cap_s: Annotated[float, Meta(ge=0, le=86400, description="Longest pause between two attempts.")] = 300.0
     retention_months: Annotated[
         int, Meta(ge=0, le=1200, description="Whole months of events that are kept; 0 keeps them for good.")
     ] = 0

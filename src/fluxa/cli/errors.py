@@ -28,6 +28,14 @@ _EXIT_CODES = {
 }
 
 
+class CommandError(FluxaError):
+    """An error with advice of its own, where the command knows better than the table what to do."""
+
+    def __init__(self, code: str, detail: str, *, action: str, pointer: str | None = None) -> None:
+        super().__init__(code, detail, pointer=pointer)
+        self.action = action
+
+
 def exit_code(error: FluxaError) -> int:
     """The exit code for an error."""
     return next((code for name, code in _EXIT_CODES.items() if name == error.code), FAILED)
@@ -38,9 +46,13 @@ def show_error(error: FluxaError) -> None:
     console = stderr()
     where = f" (at {error.pointer})" if error.pointer else ""
     console.print(f"[bold red]✗[/] {escape(error.detail)}{escape(where)}")
-    if error.spec.title not in error.detail:
-        console.print(f"  {error.code}: {error.spec.title}.", style="dim", markup=False)
-    console.print(f"  [bold]What to do:[/] {escape(error.spec.action)}")
+    if isinstance(error, CommandError):
+        action = error.action
+    else:
+        action = error.spec.action
+        if error.spec.title not in error.detail:
+            console.print(f"  {error.code}: {error.spec.title}.", style="dim", markup=False)
+    console.print(f"  [bold]What to do:[/] {escape(action)}")
 
 
 def stderr() -> Console:

@@ -26,6 +26,12 @@ class _Place:
 
 
 COMMANDS: Mapping[str, _Place] = {
+    "ingest": _Place("run", "Run the service that takes events in.", "ingest"),
+    "processor": _Place("run", "Run the process that stores events.", "processor"),
+    "dlq": _Place("queues", "Look at dead letters, send them again, delete them.", "dlq"),
+    "queue": _Place("queues", "Look at the queues.", "queue"),
+    "apikey": _Place("apikey", "Make, list and revoke API keys."),
+    "db": _Place("db", "Start, stop, migrate and locate the database."),
     "settings": _Place("settings", "Show the settings in force and where each came from."),
 }
 """All commands, in the order in which help lists them."""

@@ -1,5 +1,6 @@
 """How results are printed: tables for people, JSON for programs. Not: errors."""
 
+import datetime as dt
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated
@@ -39,6 +40,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
         stdout().print(table)
     else:
         stderr().print(empty)
+
+
+def moment(value: dt.datetime | None) -> str:
+    """A time for people, in UTC to the second; empty for none."""
+    return "" if value is None else value.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def effective(context: typer.Context, **options: object) -> settings.Effective:

@@ -9,8 +9,11 @@ from typing import Any
 import asyncpg
 
 from fluxa.kernel.errors import DatabaseUnavailableError
+from fluxa.postgres import sql
 from fluxa.postgres.errors import mapped
 from fluxa.postgres.transaction import Row, StatementProbe, Transaction
+
+_SQL = sql.load("fluxa.postgres", "server.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,10 @@ class Database:
             with mapped():
                 await transaction.commit()
             handle.observe("committed")
+
+    async def check(self) -> None:
+        """Raise `DatabaseUnavailableError` if Postgres does not answer."""
+        await self.fetch_value(_SQL["ping"])
 
     async def execute(self, statement: str, *args: object) -> int:
         """Run one statement in its own transaction; the number of rows it touched."""

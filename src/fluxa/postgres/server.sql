@@ -23,3 +23,6 @@ select exists (select from pg_available_extensions where name = 'pgmq')
 
 -- name: create_pgmq
 create extension pgmq
+
+-- name: ping
+select 1;

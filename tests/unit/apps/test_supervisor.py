@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from fluxa.apps.server import bind, url_of
-from fluxa.apps.supervisor import ChildPlan, RestartPolicy, Supervisor
+from fluxa.apps.stack.supervisor import ChildPlan, RestartPolicy, Supervisor
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.telemetry.catalogue import ProcessRestarted, Signal
@@ -54,7 +54,7 @@ run(work, Tie(ready_fd=int(fds["--ready-fd"]), lifeline_fd=int(fds["--lifeline-f
 """
 _SUPERVISOR = """
 import asyncio, sys
-from fluxa.apps.supervisor import ChildPlan, Supervisor
+from fluxa.apps.stack.supervisor import ChildPlan, Supervisor
 from fluxa.kernel.clock import SystemClock
 async def main():
     plans = [ChildPlan(n, (sys.executable, "-c", sys.argv[1]), dict(__import__("os").environ)) for n in "ab"]

@@ -1,0 +1,34 @@
+"""Builds the concrete engines behind our ports, queue and object store: the only place that names a vendor."""
+
+from fluxa.apps.settings import Settings
+from fluxa.kernel.clock import SystemClock
+from fluxa.postgres.listen import Listener, Notifier
+from fluxa.postgres.pool import Database
+from fluxa.providers.object_store import ObjectStore
+from fluxa.providers.vendors.object_store import S3Options, open_objects
+from fluxa.queue.backend import QueueBackend
+from fluxa.queue.backends.pgmq import PgmqBackend
+
+
+def queue_backend(
+    database: Database, *, listener: Listener | None = None, notifier: Notifier | None = None
+) -> QueueBackend:
+    """The queues of a database; without a listener, waiting claims poll."""
+    return PgmqBackend(database, listener=listener, notifier=notifier, clock=SystemClock())
+
+
+def object_store(settings: Settings) -> ObjectStore:
+    """Where large data goes: what the settings name, else a folder under home.
+
+    Raises:
+        FluxaError: `Configuration` for a URL that names none.
+    """
+    endpoint = settings.object_store_endpoint
+    options = S3Options(
+        endpoint=endpoint,
+        region=settings.object_store_region,
+        access_key_id=settings.object_store_access_key_id,
+        secret_access_key=settings.object_store_secret_access_key,
+        allow_http=endpoint is not None and endpoint.startswith("http://"),
+    )
+    return open_objects(settings.object_store_url or (settings.home_folder / "objects").as_uri(), options)

@@ -1,0 +1,102 @@
+"""The processor: takes events from the queue and stores each once; keeps the months; serves health and metrics."""
+
+import asyncio
+import random
+
+from fluxa.apps.database import open_database, open_wakeups
+from fluxa.apps.engines import object_store, queue_backend
+from fluxa.apps.observe import observe
+from fluxa.apps.process import Tie
+from fluxa.apps.server import Draining, limits_of, listen, serve
+from fluxa.apps.settings import Settings
+from fluxa.auth.api_keys import ApiKeys
+from fluxa.auth.key_guard import KeyGuard
+from fluxa.events.carriage import QUEUE
+from fluxa.events.partitions import PartitionKeeper, Partitions
+from fluxa.events.process.lane import ProcessorConfig
+from fluxa.events.process.processor import Processor
+from fluxa.events.schema_check import AnyData
+from fluxa.kernel.clock import SystemClock
+from fluxa.kernel.ids import Tenant
+from fluxa.kernel.lifecycle import Lifetime
+from fluxa.queue.policy import RetryPolicy
+from fluxa.web import health
+from fluxa.web.app import App
+from fluxa.web.identity import bearer
+
+SERVICE = "processor"
+
+
+async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
+    """Run until `stopping` is set; what was begun by then is finished or given back to the queue.
+
+    Raises:
+        FluxaError: whatever keeps the process from starting.
+    """
+    told = observe(SERVICE, settings.log_level)
+    clock = SystemClock()
+    life = Lifetime()
+    bound = listen(tie, settings.processor_host, settings.processor_port, setting="processor_port")
+    try:
+        database = await open_database(life, settings, SERVICE, hook=told.hook)
+        listener, notifier = await open_wakeups(life, settings, database)
+        backend = queue_backend(database, listener=listener, notifier=notifier)
+        objects = object_store(settings)
+        keeper = PartitionKeeper(
+            Partitions(database), clock=clock, hook=told.hook, retention_months=settings.retention_months or None
+        )
+        await life.start(keeper)
+        processor = Processor(
+            database=database,
+            backend=backend,
+            objects=objects,
+            schemas=AnyData(),
+            clock=clock,
+            hook=told.hook,
+            randomness=random.SystemRandom(),
+            config=_config(settings),
+        )
+        await life.start(processor)
+        draining = Draining()
+        readiness = health.Readiness(
+            {
+                "accepting": draining.check,
+                "database": database.check,
+                "queue": lambda: backend.metrics(QUEUE),
+                "object_store": objects.check,
+            },
+            told.logger,
+        )
+        gauges = health.QueueGauges(backend, (QUEUE,), metrics=told.metrics, logger=told.logger)
+        app = App(
+            health.routes(SERVICE, readiness, told.metrics, (gauges.refresh,)),
+            identify=bearer(KeyGuard(ApiKeys(database), clock).verify),
+            hook=told.hook,
+            logger=told.logger,
+        )
+        await serve(
+            app,
+            bound,
+            limits_of(settings),
+            stopping=stopping,
+            ready=lambda: told.ready(tie.ready),
+            drain=draining.begin,
+        )
+    finally:
+        bound.close()
+        await life.stop()
+        told.logger.info("stopped")
+
+
+def _config(settings: Settings) -> ProcessorConfig:
+    return ProcessorConfig(
+        lanes=settings.processor_lanes,
+        claim_messages=settings.processor_claim_messages,
+        batch_records=settings.processor_batch_records,
+        lease_s=settings.lease_s,
+        stop_within_s=settings.shutdown_timeout_s,
+        default_tenant=Tenant(settings.default_tenant),
+        policy=RetryPolicy(
+            attempts_max=settings.retry_attempts_max, base_s=settings.retry_base_s, cap_s=settings.retry_cap_s
+        ),
+    )

@@ -1,0 +1,139 @@
+"""`fluxa up`, `ingest`, `processor`, `query`: run the processes. Not: what they do (fluxa.apps)."""
+
+import asyncio
+import sys
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from fluxa.apps.ingest import ingest as run_ingest
+from fluxa.apps.observe import observe
+from fluxa.apps.process import Tie, run
+from fluxa.apps.processor import process
+from fluxa.apps.settings import Settings
+from fluxa.apps.stack import home
+from fluxa.apps.stack.home import RunState
+from fluxa.apps.up import Stack
+from fluxa.cli import output
+from fluxa.cli.errors import stderr
+from fluxa.kernel.clock import SystemClock
+
+app = typer.Typer()
+
+ListenFd = Annotated[int | None, typer.Option("--listen-fd", hidden=True)]
+ReadyFd = Annotated[int | None, typer.Option("--ready-fd", hidden=True)]
+LifelineFd = Annotated[int | None, typer.Option("--lifeline-fd", hidden=True)]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")]
+
+
+@app.command()
+def ingest(
+    context: typer.Context,
+    host: Host = None,
+    port: Port = None,
+    listen_fd: ListenFd = None,
+    ready_fd: ReadyFd = None,
+    lifeline_fd: LifelineFd = None,
+) -> None:
+    """Run the service that takes events in, until SIGTERM or Ctrl-C."""
+    settings = output.effective(context, ingest_host=host, ingest_port=port).settings
+    run(lambda stopping, tie: run_ingest(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd))
+
+
+@app.command()
+def processor(
+    context: typer.Context,
+    host: Host = None,
+    port: Port = None,
+    listen_fd: ListenFd = None,
+    ready_fd: ReadyFd = None,
+    lifeline_fd: LifelineFd = None,
+) -> None:
+    """Run a process that stores events, until SIGTERM or Ctrl-C; any number may run side by side."""
+    settings = output.effective(context, processor_host=host, processor_port=port).settings
+    run(lambda stopping, tie: process(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd))
+
+
+@app.command()
+def up(
+    context: typer.Context,
+    port: Annotated[
+        int | None, typer.Option(help="Port of ingest; query and processors take the next ones. 0: free ones.")
+    ] = None,
+    processors: Annotated[int, typer.Option(min=1, max=64, help="How many processors.")] = 1,
+    raw: Annotated[bool, typer.Option("--raw", help="Print log lines as JSON, as they come.")] = False,
+) -> None:
+    """Run everything on this machine until Ctrl-C: Postgres, ingest, processor, query."""
+    settings = output.effective(context, **_ports(port)).settings
+    lines = _Lines(raw=raw or not sys.stderr.isatty())
+    told = observe("up", settings.log_level, on_line=lambda line: lines.show("up", line))
+    stack = Stack(
+        settings,
+        processors=processors,
+        told=told,
+        clock=SystemClock(),
+        on_line=lines.show,
+        on_ready=lambda state: _banner(settings, state),
+    )
+    asyncio.run(stack.run())
+
+
+def _ports(port: int | None) -> dict[str, int]:
+    if port is None:
+        return {}
+    return {
+        name: port + place if port else 0 for place, name in enumerate(("ingest_port", "query_port", "processor_port"))
+    }
+
+
+def _banner(settings: Settings, state: RunState) -> None:
+    folder = settings.home_folder
+    here = "" if folder == Settings().home_folder else f"--home {folder} "
+    console = stderr()
+    console.print(
+        f"\n[bold green]Fluxa is up.[/]\n"
+        f"  ingest     {state.ingest_url}\n"
+        f"  query      {state.query_url}\n"
+        f"  processors {' '.join(state.processor_urls)}\n"
+        f"  API key    {escape(str(folder / home.CREDENTIALS))} (the commands below find it there)\n\n"
+        f"In another terminal:\n"
+        f"  fluxa {escape(here)}events send --type hello --source me --data '{{\"n\": 1}}'\n"
+        f"  fluxa {escape(here)}events list\n"
+        f"  fluxa {escape(here)}events tail\n"
+        f"Stop with Ctrl-C.\n"
+    )
+
+
+class _Lines:
+    """Shows the processes' log lines: as they are, or in a form for people."""
+
+    _STYLES = {"warning": "yellow", "error": "bold red", "critical": "bold red", "debug": "dim"}  # noqa: RUF012 - fixed
+    _HIDDEN = frozenset({"timestamp", "level", "event", "service", "exception"})
+
+    def __init__(self, *, raw: bool) -> None:
+        self._raw = raw
+        self._console = stderr()
+
+    def show(self, name: str, line: str) -> None:
+        """Show one line of a process."""
+        if self._raw:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+            return
+        try:
+            fields: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
+        except msgspec.DecodeError:
+            self._console.print(f"[dim]         {name:<11}[/] {escape(line)}")
+            return
+        level = str(fields.get("level", "info"))
+        rest = " ".join(f"{key}={value}" for key, value in fields.items() if key not in self._HIDDEN)
+        style = self._STYLES.get(level, "default")
+        self._console.print(
+            f"[dim]{str(fields.get('timestamp', ''))[11:19]} {name:<11}[/] "
+            f"[{style}]{escape(str(fields.get('event', '')))}[/] [dim]{escape(rest)}[/]"
+        )
+        if "exception" in fields:
+            self._console.print(escape(str(fields["exception"])), style="red")
