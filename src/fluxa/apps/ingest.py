@@ -12,21 +12,24 @@ from fluxa.apps.settings import Settings
 from fluxa.auth.api_keys import ApiKeys
 from fluxa.auth.key_guard import KeyGuard
 from fluxa.events.carriage import QUEUE
-from fluxa.events.ingest import routes
 from fluxa.events.ingest.claim_check import ClaimCheck
 from fluxa.events.ingest.collector import Collector, CollectorLimits
 from fluxa.events.ingest.decode import Limits
 from fluxa.events.ingest.door import Door
-from fluxa.events.schema_check import AnyData
+from fluxa.events.ingest.routes import routes
+from fluxa.events.ingest.schema_routes import schema_routes
+from fluxa.events.schemas.registry import SchemaRegistry
+from fluxa.events.schemas.store import SchemaStore
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres.pool import Database
 from fluxa.providers.object_store import ObjectStore
-from fluxa.queue.backend import QueueBackend
 from fluxa.web import health, openapi
 from fluxa.web.app import App
 from fluxa.web.bodies import Bodies, BodyBudget
+from fluxa.web.idempotency import RequestKeys
 from fluxa.web.identity import bearer
+from fluxa.web.routes import Route
 
 SERVICE = "ingest"
 
@@ -46,19 +49,25 @@ async def ingest(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
         backend = queue_backend(database, notifier=notifier)
         await backend.create(QUEUE)
         objects = object_store(settings)
-        # Started last, so stopped first: what the last requests left is committed while all else still works.
         collector = Collector(backend, limits=_collector_limits(settings), hook=told.hook)
         await life.start(collector)
         draining = Draining()
-        app = _app(
-            settings,
-            told,
-            database=database,
-            backend=backend,
-            objects=objects,
-            collector=collector,
-            draining=draining,
+        readiness = health.Readiness(
+            {
+                "accepting": draining.check,
+                "database": database.check,
+                "queue": lambda: backend.metrics(QUEUE),
+                "object_store": objects.check,
+            },
+            told.logger,
         )
+        rows = [
+            *await _rows(life, settings, told, database=database, objects=objects, collector=collector),
+            *health.routes(SERVICE, readiness, told.metrics),
+        ]
+        rows.append(openapi.route(rows, version=fluxa.__version__))
+        verify = KeyGuard(ApiKeys(database), SystemClock()).verify
+        app = App(rows, identify=bearer(verify), hook=told.hook, logger=told.logger)
         await serve(
             app,
             bound,
@@ -82,22 +91,26 @@ def _collector_limits(settings: Settings) -> CollectorLimits:
     )
 
 
-def _app(
+async def _rows(
+    life: Lifetime,
     settings: Settings,
     told: Telemetry,
     *,
     database: Database,
-    backend: QueueBackend,
     objects: ObjectStore,
     collector: Collector,
-    draining: Draining,
-) -> App:
-    clock = SystemClock()
+) -> list[Route]:
+    """The service's own routes; what they need to run ends when `life` stops."""
+    store = SchemaStore(database)
+    registry = SchemaRegistry(store, told.logger)
+    await life.start(registry)
+    keys = RequestKeys(database, told.logger)
+    await life.start(keys)
     door = Door(
         collector=collector,
         claim_check=ClaimCheck(objects, inline_max_bytes=settings.claim_check_over_bytes),
-        schema_check=AnyData(),
-        clock=clock,
+        schema_check=registry,
+        clock=SystemClock(),
         hook=told.hook,
         limits=Limits(event_bytes=settings.event_max_bytes, events=settings.request_max_events),
     )
@@ -106,15 +119,4 @@ def _app(
         timeout_s=settings.http_body_timeout_s,
         budget=BodyBudget(settings.collector_max_bytes),
     )
-    readiness = health.Readiness(
-        {
-            "accepting": draining.check,
-            "database": database.check,
-            "queue": lambda: backend.metrics(QUEUE),
-            "object_store": objects.check,
-        },
-        told.logger,
-    )
-    rows = [*routes.routes(door, bodies), *health.routes(SERVICE, readiness, told.metrics)]
-    rows.append(openapi.route(rows, version=fluxa.__version__))
-    return App(rows, identify=bearer(KeyGuard(ApiKeys(database), clock).verify), hook=told.hook, logger=told.logger)
+    return [*routes(door, bodies, keys), *schema_routes(registry, store, bodies)]

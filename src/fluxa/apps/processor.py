@@ -5,7 +5,7 @@ import random
 
 from fluxa.apps.database import open_database, open_wakeups
 from fluxa.apps.engines import object_store, queue_backend
-from fluxa.apps.observe import observe
+from fluxa.apps.observe import Telemetry, observe
 from fluxa.apps.process import Tie
 from fluxa.apps.server import Draining, limits_of, listen, serve
 from fluxa.apps.settings import Settings
@@ -15,10 +15,14 @@ from fluxa.events.carriage import QUEUE
 from fluxa.events.partitions import PartitionKeeper, Partitions
 from fluxa.events.process.lane import ProcessorConfig
 from fluxa.events.process.processor import Processor
-from fluxa.events.schema_check import AnyData
+from fluxa.events.schemas.registry import SchemaRegistry
+from fluxa.events.schemas.store import SchemaStore
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
+from fluxa.postgres.pool import Database
+from fluxa.providers.object_store import ObjectStore
+from fluxa.queue.backend import QueueBackend
 from fluxa.queue.policy import RetryPolicy
 from fluxa.web import health
 from fluxa.web.app import App
@@ -46,11 +50,13 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             Partitions(database), clock=clock, hook=told.hook, retention_months=settings.retention_months or None
         )
         await life.start(keeper)
+        registry = SchemaRegistry(SchemaStore(database), told.logger)
+        await life.start(registry)
         processor = Processor(
             database=database,
             backend=backend,
             objects=objects,
-            schemas=AnyData(),
+            schemas=registry,
             clock=clock,
             hook=told.hook,
             randomness=random.SystemRandom(),
@@ -58,22 +64,7 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         )
         await life.start(processor)
         draining = Draining()
-        readiness = health.Readiness(
-            {
-                "accepting": draining.check,
-                "database": database.check,
-                "queue": lambda: backend.metrics(QUEUE),
-                "object_store": objects.check,
-            },
-            told.logger,
-        )
-        gauges = health.QueueGauges(backend, (QUEUE,), metrics=told.metrics, logger=told.logger)
-        app = App(
-            health.routes(SERVICE, readiness, told.metrics, (gauges.refresh,)),
-            identify=bearer(KeyGuard(ApiKeys(database), clock).verify),
-            hook=told.hook,
-            logger=told.logger,
-        )
+        app = _app(told, database, backend, objects, draining)
         await serve(
             app,
             bound,
@@ -86,6 +77,26 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         bound.close()
         await life.stop()
         told.logger.info("stopped")
+
+
+def _app(told: Telemetry, database: Database, backend: QueueBackend, objects: ObjectStore, draining: Draining) -> App:
+    """Health and metrics."""
+    readiness = health.Readiness(
+        {
+            "accepting": draining.check,
+            "database": database.check,
+            "queue": lambda: backend.metrics(QUEUE),
+            "object_store": objects.check,
+        },
+        told.logger,
+    )
+    gauges = health.QueueGauges(backend, (QUEUE,), metrics=told.metrics, logger=told.logger)
+    return App(
+        health.routes(SERVICE, readiness, told.metrics, (gauges.refresh,)),
+        identify=bearer(KeyGuard(ApiKeys(database), SystemClock()).verify),
+        hook=told.hook,
+        logger=told.logger,
+    )
 
 
 def _config(settings: Settings) -> ProcessorConfig:

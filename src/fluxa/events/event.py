@@ -151,22 +151,22 @@ def build(
     """
     if wire.specversion != "1.0":
         raise _invalid("specversion", "must be 1.0")
-    _check("id", wire.id)
-    _check("source", wire.source)
-    _check("type", wire.type)
+    check_attribute("id", wire.id)
+    check_attribute("source", wire.source)
+    check_attribute("type", wire.type)
     if wire.subject is not None:
-        _check("subject", wire.subject)
+        check_attribute("subject", wire.subject)
     if wire.datacontenttype is not None:
-        _check("datacontenttype", wire.datacontenttype)
+        check_attribute("datacontenttype", wire.datacontenttype)
     if wire.dataschema is not None:
-        _check("dataschema", wire.dataschema)
+        check_attribute("dataschema", wire.dataschema)
     if _NOT_IN_URI.search(wire.source):
         raise _invalid("source", "must be a URI reference")
     if len(extensions) > EXTENSIONS_MAX:
         raise _invalid("", f"has more than {EXTENSIONS_MAX} extension attributes")
     for name, extension in extensions.items():
         if isinstance(extension, str):
-            _check(name, extension, empty=True)
+            check_attribute(name, extension, empty=True)
     digest = hashlib.sha256(data or b"").digest()
     if wire.sha256 is not None and not _same_digest(wire.sha256, digest):
         raise FluxaError(ErrorCode.HASH_MISMATCH, "sha256 is not the digest of the data received", pointer="/sha256")
@@ -322,7 +322,12 @@ def _checked_utf8(raw: bytes) -> bytes:
     return raw
 
 
-def _check(name: str, value: str, *, empty: bool = False) -> None:
+def check_attribute(name: str, value: str, *, empty: bool = False) -> None:
+    """Check the value of an attribute that is a CloudEvents String.
+
+    Raises:
+        FluxaError: `InvalidEvent`, the pointer naming the attribute.
+    """
     if value.isascii() and value.isprintable() and 0 < len(value) <= ATTRIBUTE_MAX_BYTES:
         return  # nearly all attributes of nearly all events
     if not value and not empty:

@@ -9,24 +9,39 @@ from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import CorrelationId
 from fluxa.web.bodies import Bodies
+from fluxa.web.idempotency import RequestKeys, fingerprint, key_of
 from fluxa.web.problems import MEDIA_TYPE, Problem, document, is_private
 from fluxa.web.responses import Headers, Response, json_response, send_response
-from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import Auth, Call, Media, Operation, Receive, Route, Scope, Send
 
 _MINIMAL: Headers = ((b"preference-applied", b"return=minimal"),)
 
 
-def routes(door: Door, bodies: Bodies) -> Sequence[Route]:
-    """The rows of the door."""
+def routes(door: Door, bodies: Bodies, keys: RequestKeys) -> Sequence[Route]:
+    """The rows of the door.
+
+    Args:
+        door: takes the events in.
+        bodies: reads requests within the limits.
+        keys: remembers the answers to requests that carry an Idempotency-Key.
+    """
 
     async def post_events(call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         principal = call.principal
         if principal is None:
             raise FluxaError(ErrorCode.UNAUTHENTICATED)
         head = read_head(scope["headers"])
+        key = key_of(scope)
         async with bodies.read(scope, receive) as body:
-            results = await door.take(head, body, Sender(principal.tenant, call.correlation_id))
-            answer = respond(results, head, call.correlation_id)
+
+            async def take() -> Response:
+                results = await door.take(head, body, Sender(principal.tenant, call.correlation_id))
+                return respond(results, head, call.correlation_id)
+
+            if key is None:
+                answer = await take()
+            else:
+                answer = await keys.run(principal.tenant, key, fingerprint(scope, body), take)
         await send_response(send, answer)
 
     return (Route("events_post", "/v1/events", ("POST",), Auth.API_KEY, post_events, _OPERATION),)
@@ -100,6 +115,22 @@ _EVENT = {
 }
 
 
+_REFUSED = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "correlation_id", "action"],
+    "properties": {
+        **{name: {"type": "string"} for name in ("type", "title", "detail", "code", "correlation_id", "action")},
+        "status": {"type": "integer"},
+        "pointer": {"type": ["string", "null"]},
+        "results": {
+            "description": "why each event of a batch was refused, in order",
+            "type": "array",
+            "items": {"type": "object", "required": ["status", "code", "detail"]},
+        },
+    },
+}
+
+
 def _header(name: str, description: str) -> dict[str, object]:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
 
@@ -108,6 +139,7 @@ _OPERATION = Operation(
     summary="Take events in; what is answered as accepted is durable.",
     parameters=(
         _header("Content-Digest", "sha-256 or sha-512 of the body as sent (RFC 9530); a mismatch is refused"),
+        _header("Idempotency-Key", "a repeat with the same key gets the first answer, for 24 hours"),
         _header("Prefer", "return=minimal: the results leave out the accepted events (RFC 7240)"),
         _header("X-Correlation-ID", "the story these events belong to, if traceparent does not say"),
     ),
@@ -118,14 +150,11 @@ _OPERATION = Operation(
     },
     responses={
         202: ("Durable; one result for each event, in order", Receipt),
-        400: ("The body is not well formed, or a digest does not match", Problem),
-        401: ("No valid API key", Problem),
-        408: ("The body took too long to arrive", Problem),
-        409: ("A request with this Idempotency-Key is being handled", Problem),
-        413: ("Event, request or number of events over the limit", Problem),
-        415: ("Not one of the four forms, or compressed", Problem),
-        422: ("The one event is not valid, or none of the batch is (then with results)", RefusedBatch),
-        429: ("More arrives than can be stored; Retry-After says when", Problem),
-        503: ("The database or the object store cannot be reached; Retry-After says when", Problem),
+        400: ("The body is not well formed, or a digest does not match", None),
+        409: ("A request with this Idempotency-Key is being handled", None),
+        413: ("Event, request or number of events over the limit", None),
+        422: ("The one event is not valid, or none of the batch is (then with results)", Media(MEDIA_TYPE, _REFUSED)),
+        429: ("More arrives than can be stored; Retry-After says when", None),
+        503: ("The database or the object store cannot be reached; Retry-After says when", None),
     },
 )
