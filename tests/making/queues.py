@@ -1,9 +1,11 @@
 """Engines for the conformance suite and the state machine: time passes when a test says so."""
 
+import contextlib
 import datetime as dt
+from collections.abc import Awaitable, Callable, Sequence
 
 from fluxa.postgres.pool import Database
-from fluxa.queue.backend import QueueBackend
+from fluxa.queue.backend import Envelope, QueueBackend
 from fluxa.queue.backends.pgmq import PgmqBackend
 from fluxa.queue.backends.pgmq.tables import table
 from fluxa.testing.clock import ManualClock
@@ -26,8 +28,17 @@ class MemoryHarness:
     def now(self) -> dt.datetime:
         return self.clock.now()
 
-    async def put(self, queue: str, text: str) -> None:
-        self._backend.put(queue, [text])
+    async def begin_send(self, queue: str, envelopes: Sequence[Envelope]) -> Callable[[bool], Awaitable[None]]:
+        """A send that is visible when the returned function is called with True, and undone with False."""
+
+        async def end(commit: bool) -> None:  # noqa: FBT001 - the one thing to say
+            if commit:
+                await self._backend.send(queue, envelopes)
+
+        return end
+
+    async def put(self, queue: str, text: str) -> str:
+        return self._backend.put(queue, [text])[0]
 
     async def alter(self, queue: str, message_id: str, old: str, new: str) -> None:
         message = self._backend._queues[queue].messages[int(message_id)]
@@ -56,8 +67,23 @@ class PgmqHarness:
     def now(self) -> dt.datetime:
         return self.clock.now()
 
-    async def put(self, queue: str, text: str) -> None:
-        await self._database.execute("select pgmq.send($1::text, $2::jsonb)", queue, text)
+    async def begin_send(self, queue: str, envelopes: Sequence[Envelope]) -> Callable[[bool], Awaitable[None]]:
+        """A send in a transaction that has its ids now and commits later, or never."""
+        stack = contextlib.AsyncExitStack()
+        handle = await stack.enter_async_context(self._database.transaction())
+        await (await self.worker()).send(queue, envelopes, tx=handle)
+
+        async def end(commit: bool) -> None:  # noqa: FBT001 - the one thing to say
+            if commit:
+                await stack.aclose()
+            else:
+                with contextlib.suppress(ZeroDivisionError):
+                    await stack.__aexit__(ZeroDivisionError, ZeroDivisionError(), None)
+
+        return end
+
+    async def put(self, queue: str, text: str) -> str:
+        return str(await self._database.fetch_value("select pgmq.send($1::text, $2::jsonb)", queue, text))
 
     async def alter(self, queue: str, message_id: str, old: str, new: str) -> None:
         changed = await self._database.execute(

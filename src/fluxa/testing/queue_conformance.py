@@ -32,8 +32,8 @@ class Harness(Protocol):
         """The time that outcomes are given in."""
         ...
 
-    async def put(self, queue: str, text: str) -> None:
-        """Store a message as another program would."""
+    async def put(self, queue: str, text: str) -> str:
+        """Store a message as another program would; returns its id."""
         ...
 
     async def alter(self, queue: str, message_id: str, old: str, new: str) -> None:
