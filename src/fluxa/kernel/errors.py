@@ -32,6 +32,7 @@ class ErrorCode(enum.StrEnum):
     PAYLOAD_MISSING = "PayloadMissing"
     DB_CONNECTION_ERROR = "DBConnectionError"
     DB_REJECTED = "DBRejected"
+    QUERY_TIMEOUT = "QueryTimeout"
     OBJECT_STORE_UNAVAILABLE = "ObjectStoreUnavailable"
     LEASE_LOST = "LeaseLost"
     HANDLER_TIMEOUT = "HandlerTimeout"
@@ -118,6 +119,12 @@ ERRORS: Mapping[ErrorCode, ErrorSpec] = MappingProxyType(
             500,
             "Postgres refused the statement",
             "Read the detail; this is a defect or a missing permission.",
+        ),
+        ErrorCode.QUERY_TIMEOUT: ErrorSpec(
+            _T,
+            503,
+            "The query took too long and was stopped",
+            "Narrow it: a shorter time range, a type, a source, or a smaller limit.",
         ),
         ErrorCode.OBJECT_STORE_UNAVAILABLE: ErrorSpec(
             _T,
