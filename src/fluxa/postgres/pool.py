@@ -8,12 +8,13 @@ from typing import Any
 
 import asyncpg
 
-from fluxa.kernel.errors import DatabaseUnavailableError
+from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode, FluxaError
 from fluxa.postgres import sql
 from fluxa.postgres.errors import mapped
 from fluxa.postgres.transaction import Row, StatementProbe, Transaction
 
 _SQL = sql.load("fluxa.postgres", "server.sql")
+_OLDEST = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,24 @@ async def _keep_session(_connection: object) -> None:
     """Skip asyncpg's reset on release: we set no session state, and it costs a round trip each time."""
 
 
+def refuse_old(version: asyncpg.types.ServerVersion) -> None:
+    """Stop before statements that an old server does not understand are sent to it.
+
+    Raises:
+        FluxaError: `Configuration`.
+    """
+    if version.major < _OLDEST:
+        raise FluxaError(
+            ErrorCode.CONFIGURATION,
+            f"The server is Postgres {version.major}.{version.minor}; Fluxa needs {_OLDEST} or newer. "
+            "Update it, or set FLUXA_DATABASE_URL to another one, or unset it to use the embedded one.",
+        )
+
+
+async def _greet(connection: asyncpg.Connection) -> None:
+    refuse_old(connection.get_server_version())
+
+
 class Database:
     """A pool of connections to one database. A `fluxa.kernel.lifecycle.Service`."""
 
@@ -56,6 +75,7 @@ class Database:
 
         Raises:
             DatabaseUnavailableError: if Postgres cannot be reached.
+            FluxaError: `Configuration`, if the server is too old or the pooler before it does not fit.
         """
         if self._pool is not None:
             return
@@ -73,6 +93,7 @@ class Database:
                 command_timeout=config.statement_timeout_s,
                 statement_cache_size=256 if config.prepared else 0,
                 reset=_keep_session,
+                init=_greet,
                 server_settings=settings,
             )
 
