@@ -24,7 +24,6 @@ UNAVAILABLE = (
 
 
 _NOT_PREPARED = (
-    asyncpg.ProtocolViolationError,
     asyncpg.InvalidSQLStatementNameError,
     asyncpg.DuplicatePreparedStatementError,
 )
@@ -41,21 +40,39 @@ def mapped() -> Iterator[None]:
         yield
     except asyncpg.IntegrityConstraintViolationError:
         raise
-    except _NOT_PREPARED as error:
-        # Class 08 or 26, which would look like an outage or a defect; it is neither, and no retry helps.
-        if isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" not in str(error):
-            raise DatabaseUnavailableError(f"{type(error).__name__}: {error}") from error
-        raise FluxaError(
-            ErrorCode.CONFIGURATION,
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, *UNAVAILABLE) as error:
+        meant = _translated(error)
+        if meant is None:
+            raise
+        raise meant from error
+
+
+def _translated(error: Exception) -> FluxaError | None:
+    if (setting := _wrong_setting(error)) is not None:
+        return FluxaError(ErrorCode.CONFIGURATION, setting)
+    if isinstance(error, TimeoutError):
+        return DatabaseUnavailableError("Postgres, or the pool of connections to it, did not answer in time")
+    if isinstance(error, UNAVAILABLE):
+        return DatabaseUnavailableError(f"{type(error).__name__}: {error}")
+    if isinstance(error, asyncpg.PostgresError):
+        return FluxaError(ErrorCode.DB_REJECTED, f"{error.sqlstate}: {error}")
+    # asyncpg says so when the connection is closed or the pool is closing; else it is being misused.
+    if any(word in str(error) for word in ("closed", "closing", "released")):
+        return DatabaseUnavailableError(str(error))
+    return None
+
+
+def _wrong_setting(error: Exception) -> str | None:
+    """What is wrong with the settings, if it is they: no retry helps, though some of it looks like an outage."""
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return f"FLUXA_DATABASE_URL is not valid: {error}"
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return f"Postgres refused the login: {error}. Correct FLUXA_DATABASE_URL."
+    if isinstance(error, _NOT_PREPARED) or (
+        isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error)
+    ):
+        return (
             f"The connection is shared by a pooler such as PgBouncer, which keeps no prepared statements ({error}). "
-            "Set FLUXA_DATABASE_PREPARED=false.",
-        ) from error
-    except UNAVAILABLE as error:
-        raise DatabaseUnavailableError(f"{type(error).__name__}: {error}") from error
-    except asyncpg.InterfaceError as error:
-        # asyncpg says so when the connection is closed or the pool is closing; also when it is misused.
-        if "closed" in str(error) or "closing" in str(error) or "released" in str(error):
-            raise DatabaseUnavailableError(str(error)) from error
-        raise
-    except asyncpg.PostgresError as error:
-        raise FluxaError(ErrorCode.DB_REJECTED, f"{error.sqlstate}: {error}") from error
+            "Set FLUXA_DATABASE_PREPARED=false."
+        )
+    return None

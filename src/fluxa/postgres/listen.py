@@ -19,11 +19,13 @@ class Listener:
     """One connection a process that hears which topics have new work.
 
     Through PgBouncer in transaction mode nothing is heard; waiters then fall back to their timeouts.
+    `probe_s` says how often a silent connection is asked whether it still lives.
     """
 
-    def __init__(self, config: PoolConfig, *, reconnect_s: float = 1.0) -> None:
+    def __init__(self, config: PoolConfig, *, reconnect_s: float = 1.0, probe_s: float = 30.0) -> None:
         self._config = config
         self._reconnect_s = reconnect_s
+        self._probe_s = probe_s
         self._events: dict[str, asyncio.Event] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -71,9 +73,19 @@ class Listener:
             await connection.add_listener(_CHANNEL, lambda _c, _pid, _channel, topic: self.hear(str(topic)))
             for topic in list(self._events):
                 self.hear(topic)  # what was announced while we were away is unknown: look once
-            await closed.wait()
+            while not await self._ended(closed):
+                # A network that swallows packets closes nothing: only a question shows that nobody is there.
+                await connection.execute(_SQL["ask_alive"], timeout=self._config.connect_timeout_s)
         finally:
             connection.terminate()
+
+    async def _ended(self, closed: asyncio.Event) -> bool:
+        try:
+            async with asyncio.timeout(self._probe_s):
+                await closed.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 class Notifier:

@@ -3,17 +3,19 @@
 import hashlib
 import importlib.resources
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import asyncpg
 
-from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode, FluxaError
 from fluxa.postgres import pgmq, sql
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
 
 _FILE = re.compile(r"(\d{4})_(pre|post)_([a-z0-9_]+)\.sql\Z")
 _LOCK = 0x666C757861  # "fluxa": one migration at a time in a database
+_PATIENCE_S = 24 * 3600.0
 _SQL = sql.load("fluxa.postgres", "server.sql")
 
 
@@ -69,15 +71,15 @@ def migrations() -> tuple[Migration, ...]:
 async def status(database: Database) -> Status:
     """Compare the database with what this version knows; changes nothing."""
     async with database.connection() as handle:
-        return await _status(handle)
+        return await _status(handle, migrations())
 
 
-async def _status(handle: Transaction) -> Status:
+async def _status(handle: Transaction, steps: Sequence[Migration]) -> Status:
     rows = []
     if await handle.fetch_value(_SQL["find_migrations"]):
         rows = list(await handle.fetch(_SQL["list_migrations"]))
     applied = {int(row["number"]): str(row["checksum"]) for row in rows}
-    known = {step.number: step for step in migrations()}
+    known = {step.number: step for step in steps}
     return Status(
         applied=tuple(applied),
         pending=tuple(step for number, step in known.items() if number not in applied),
@@ -123,10 +125,15 @@ async def check(database: Database) -> None:
         )
 
 
-async def migrate(database: Database) -> tuple[Migration, ...]:
+async def migrate(database: Database, steps: Sequence[Migration] | None = None) -> tuple[Migration, ...]:
     """Install PGMQ if it is missing, then apply what is pending, each step in its own transaction.
 
-    Several processes may call this at once; one applies, the others wait and find nothing to do.
+    Several processes may call this at once; one applies, the others wait and find nothing to do. A step
+    may take hours on a large table, so neither it nor the wait for it is cut off.
+
+    Args:
+        database: where.
+        steps: all steps there are; by default those of this version.
 
     Returns:
         The steps that were applied.
@@ -135,13 +142,14 @@ async def migrate(database: Database) -> tuple[Migration, ...]:
         FluxaError: `SchemaVersion` for a newer or altered schema; `DBRejected` if a statement fails.
     """
     async with database.transaction() as handle:
-        await handle.execute(_SQL["take_lock"], _LOCK)
+        await handle.execute(_SQL["take_lock"], _LOCK, timeout_s=_PATIENCE_S)
         await pgmq.install(handle)
+    known = migrations() if steps is None else steps
     done: list[Migration] = []
     while True:
         async with database.transaction() as handle:
-            await handle.execute(_SQL["take_lock"], _LOCK)
-            state = await _status(handle)
+            await handle.execute(_SQL["take_lock"], _LOCK, timeout_s=_PATIENCE_S)
+            state = await _status(handle, known)
             refuse_unknown(state)
             if not state.pending:
                 return tuple(done)
@@ -152,9 +160,13 @@ async def migrate(database: Database) -> tuple[Migration, ...]:
 
 async def _apply(handle: Transaction, step: Migration) -> None:
     try:
-        await handle.execute(step.text)
-    except asyncpg.IntegrityConstraintViolationError as error:
-        raise FluxaError(ErrorCode.DB_REJECTED, f"migration {step.number} ({step.name}): {error}") from error
+        await handle.execute(step.text, timeout_s=_PATIENCE_S)
+    except DatabaseUnavailableError:
+        raise
+    except (FluxaError, asyncpg.IntegrityConstraintViolationError) as error:
+        raise FluxaError(
+            ErrorCode.DB_REJECTED, f"Migration {step.number} ({step.name}) failed and was undone: {error}"
+        ) from error
     await handle.execute(
         _SQL["insert_migration"],
         step.number,

@@ -10,7 +10,7 @@ import asyncpg
 
 from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode, FluxaError
 from fluxa.postgres import sql
-from fluxa.postgres.errors import mapped
+from fluxa.postgres.errors import UNAVAILABLE, mapped
 from fluxa.postgres.transaction import Row, StatementProbe, Transaction
 
 _SQL = sql.load("fluxa.postgres", "server.sql")
@@ -54,7 +54,7 @@ def refuse_old(version: asyncpg.types.ServerVersion) -> None:
         raise FluxaError(
             ErrorCode.CONFIGURATION,
             f"The server is Postgres {version.major}.{version.minor}; Fluxa needs {_OLDEST} or newer. "
-            "Update it, or set FLUXA_DATABASE_URL to another one, or unset it to use the embedded one.",
+            "Upgrade it, or set FLUXA_DATABASE_URL to another one, or unset it to use the embedded one.",
         )
 
 
@@ -120,7 +120,9 @@ class Database:
         try:
             yield handle
         finally:
-            with mapped():
+            # The work is done or has failed by itself; a connection that dies on its way back changes neither, and
+            # an error from here would hide the block's own, a cancellation even.
+            with contextlib.suppress(*UNAVAILABLE, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await pool.release(connection)
         handle.committed()
 
@@ -139,7 +141,7 @@ class Database:
             try:
                 yield handle
             except BaseException:
-                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                with contextlib.suppress(*UNAVAILABLE, asyncpg.PostgresError, asyncpg.InterfaceError):
                     await transaction.rollback()
                 raise
             handle.observe("commit")

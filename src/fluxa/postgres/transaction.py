@@ -37,8 +37,13 @@ class Transaction:
         if self._probe is not None:
             self._probe(statement)
 
-    async def execute(self, statement: str, *args: object) -> int:
+    async def execute(self, statement: str, *args: object, timeout_s: float | None = None) -> int:
         """Run a statement; the number of rows it touched.
+
+        Args:
+            statement: the SQL; without arguments it may be several statements.
+            *args: what `$1` and so on stand for.
+            timeout_s: seconds it may take; None for the pool's own limit.
 
         Raises:
             DatabaseUnavailableError: Postgres did not answer or ended the connection.
@@ -46,7 +51,7 @@ class Transaction:
         """
         self.observe(statement)
         with mapped():
-            status = await self.connection.execute(statement, *args)
+            status = await self.connection.execute(statement, *args, timeout=timeout_s)
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
