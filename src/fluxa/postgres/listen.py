@@ -75,7 +75,7 @@ class Listener:
                 self.hear(topic)  # what was announced while we were away is unknown: look once
             while not await self._ended(closed):
                 # A network that swallows packets closes nothing: only a question shows that nobody is there.
-                await connection.execute(_SQL["ask_alive"], timeout=self._config.connect_timeout_s)
+                await connection.execute(_SQL["ping"], timeout=self._config.connect_timeout_s)
         finally:
             connection.terminate()
 

@@ -105,7 +105,7 @@ class Database:
         try:
             async with asyncio.timeout(5):
                 await pool.close()
-        except TimeoutError:
+        except (*UNAVAILABLE, asyncpg.InterfaceError):
             pool.terminate()
 
     @contextlib.asynccontextmanager

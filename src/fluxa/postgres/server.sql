@@ -3,9 +3,6 @@
 -- name: notify_topic
 select pg_notify('fluxa_wake', $1)
 
--- name: ask_alive
-select 1
-
 -- name: take_lock
 select pg_advisory_xact_lock($1)
 
