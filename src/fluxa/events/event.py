@@ -30,6 +30,7 @@ _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uff
 _NOT_IN_URI = re.compile(r'[ "<>\\^`{|}]')
 _NOT_IN_A_URI = re.compile(r'[ "<>\\^`{|}]')
 _JSON_TYPE = re.compile(r"(?:application|text)/json\b|[^;]*\+json\b", re.IGNORECASE)
+_JSON = "application/json"
 _NO_DATA = msgspec.Raw(b"")
 
 Extension = str | int | bool
@@ -98,7 +99,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 def is_json(datacontenttype: str | None) -> bool:
     """Whether data of this media type is JSON; data without one is."""
-    return datacontenttype is None or _JSON_TYPE.match(datacontenttype) is not None
+    return datacontenttype is None or datacontenttype == _JSON or _JSON_TYPE.match(datacontenttype) is not None
 
 
 def parse(text: bytes, *, tenant: Tenant, correlation_id: CorrelationId, now: dt.datetime) -> Event:
@@ -121,7 +122,7 @@ def parse(text: bytes, *, tenant: Tenant, correlation_id: CorrelationId, now: dt
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FluxaError(ErrorCode.MALFORMED_JSON, str(error), pointer="") from None
     else:
-        if not _names_stand_once(text, wire):
+        if not _names_stand_once(text, wire, bytes(wire.data)):
             _refuse_repeated_names(text, _decode_members.decode(text))
     if wire.traceparent is not None:
         extensions["traceparent"] = wire.traceparent
@@ -151,15 +152,8 @@ def build(
     """
     if wire.specversion != "1.0":
         raise _invalid("specversion", "must be 1.0")
-    check_attribute("id", wire.id)
-    check_attribute("source", wire.source)
-    check_attribute("type", wire.type)
-    if wire.subject is not None:
-        check_attribute("subject", wire.subject)
-    if wire.datacontenttype is not None:
-        check_attribute("datacontenttype", wire.datacontenttype)
-    if wire.dataschema is not None:
-        check_attribute("dataschema", wire.dataschema)
+    if not _is_plain(wire):
+        _check_attributes(wire)
     if _NOT_IN_URI.search(wire.source):
         raise _invalid("source", "must be a URI reference")
     if len(extensions) > EXTENSIONS_MAX:
@@ -167,7 +161,7 @@ def build(
     for name, extension in extensions.items():
         if isinstance(extension, str):
             check_attribute(name, extension, empty=True)
-    digest = hashlib.sha256(data or b"").digest()
+    digest = hashlib.sha256(data or b"", usedforsecurity=False).digest()  # some builds look up policies otherwise
     if wire.sha256 is not None and not _same_digest(wire.sha256, digest):
         raise FluxaError(ErrorCode.HASH_MISMATCH, "sha256 is not the digest of the data received", pointer="/sha256")
     return Event(
@@ -186,19 +180,43 @@ def build(
     )
 
 
+def _is_plain(wire: WireEvent) -> bool:
+    """Whether one look at all attributes together shows that each is good: nearly always."""
+    text = f"{wire.id}{wire.source}{wire.type}{wire.subject}{wire.datacontenttype}{wire.dataschema}"
+    return (
+        len(text) <= ATTRIBUTE_MAX_BYTES
+        and text.isascii()
+        and text.isprintable()
+        and "" not in (wire.id, wire.source, wire.type, wire.subject, wire.datacontenttype, wire.dataschema)
+    )
+
+
+def _check_attributes(wire: WireEvent) -> None:
+    check_attribute("id", wire.id)
+    check_attribute("source", wire.source)
+    check_attribute("type", wire.type)
+    for name in ("subject", "datacontenttype", "dataschema"):
+        value = getattr(wire, name)
+        if value is not None:
+            check_attribute(name, value)
+
+
 def _invalid(name: str, problem: str) -> FluxaError:
     pointer = f"/{name}" if name else ""
     return FluxaError(ErrorCode.INVALID_EVENT, f"{name or 'the event'} {problem}", pointer=pointer)
 
 
-def _names_stand_once(text: bytes, wire: WireEvent) -> bool:
+def _names_stand_once(text: bytes, wire: WireEvent, raw: bytes) -> bool:
     """Whether the quotation marks in the text are just those of the members that were decoded.
 
     A repeated name adds at least two, so True is certain. Nulls and escaped marks also make it False.
     """
-    raw = bytes(wire.data)
-    strings = _STRINGS - msgspec.structs.astuple(wire).count(None)
-    return text.count(b'"') == 4 * strings + (2 + raw.count(b'"') if raw else 0)
+    marks = 4 * (_STRINGS - msgspec.structs.astuple(wire).count(None))
+    if not raw:
+        return text.count(b'"') == marks
+    if text.endswith(raw, 0, len(text) - 1):  # the data comes last and only a brace after it: count before it
+        return text.count(b'"', 0, len(text) - 1 - len(raw)) == marks + 2
+    return text.count(b'"') == marks + 2 + raw.count(b'"')
 
 
 def _refuse_repeated_names(text: bytes, members: dict[str, msgspec.Raw]) -> None:

@@ -98,6 +98,9 @@ class LogHook:
             self._logger.info("maintenance finished", task=signal.task, latency_ms=round(signal.latency_s * 1000, 3))
 
     def _stage(self, signal: c.StageFinished) -> None:
+        failed = signal.status is c.Status.FAILURE
+        if not failed and not self._may_write():
+            return
         fields: dict[str, object] = {
             "stage": signal.stage,
             "status": signal.status,
@@ -107,13 +110,13 @@ class LogHook:
         for name in ("correlation_id", "event_id", "error_code", "detail"):
             if value := getattr(signal, name):
                 fields[name] = value
-        if signal.status is c.Status.FAILURE:
+        if failed:
             self._logger.warning("stage finished", **fields)
-        elif self._may_write():
-            if self._left_out:
-                fields["left_out"] = self._left_out
-                self._left_out = 0
-            self._logger.info("stage finished", **fields)
+            return
+        if self._left_out:
+            fields["left_out"] = self._left_out
+            self._left_out = 0
+        self._logger.info("stage finished", **fields)
 
     def _may_write(self) -> bool:
         second = int(time.monotonic())

@@ -18,6 +18,8 @@ class Metrics:
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, Gauge] = {}
         self._histograms: dict[str, Histogram] = {}
+        self._counter_children: dict[tuple[str, ...], Counter] = {}
+        self._histogram_children: dict[tuple[str, ...], Histogram] = {}
         self._active_children: dict[tuple[str, str], Gauge] = {}
         self._duration_children: dict[tuple[str, str, int], Histogram] = {}
         for metric in c.METRICS:
@@ -35,13 +37,21 @@ class Metrics:
             case _:
                 assert_never(metric.kind)
 
+    # Children are kept: to find one again by its labels costs the library more than to count.
+
     def _count(self, name: str, amount: float, *labels: str) -> None:
-        counter = self._counters[name]
-        (counter.labels(*labels) if labels else counter).inc(amount)
+        child = self._counter_children.get((name, *labels))
+        if child is None:
+            family = self._counters[name]
+            child = self._counter_children[name, *labels] = family.labels(*labels) if labels else family
+        child.inc(amount)
 
     def _observe(self, name: str, value: float, *labels: str) -> None:
-        histogram = self._histograms[name]
-        (histogram.labels(*labels) if labels else histogram).observe(value)
+        child = self._histogram_children.get((name, *labels))
+        if child is None:
+            family = self._histograms[name]
+            child = self._histogram_children[name, *labels] = family.labels(*labels) if labels else family
+        child.observe(value)
 
     def set_gauge(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge that is read when scraped."""
@@ -90,7 +100,7 @@ class Metrics:
                 assert_never(signal)
 
     def _active(self, method: str, route: str) -> Gauge:
-        """The gauge's child, kept: finding it again costs more than counting."""
+        """The gauge's child, kept as well."""
         child = self._active_children.get((method, route))
         if child is None:
             child = self._active_children[method, route] = self._gauges["http_requests_active"].labels(method, route)

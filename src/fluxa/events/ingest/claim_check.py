@@ -30,12 +30,12 @@ class ClaimCheck:
 
     def __init__(self, store: ObjectStore, *, inline_max_bytes: int = INLINE_MAX_BYTES, concurrency: int = 8) -> None:
         self._store = store
-        self._inline_max_bytes = inline_max_bytes
+        self.inline_max_bytes = inline_max_bytes
         self._slots = asyncio.Semaphore(concurrency)
 
     def is_large(self, event: Event) -> bool:
         """Whether the data must not travel with the event."""
-        return event.data is not None and len(event.data) > self._inline_max_bytes
+        return event.data is not None and len(event.data) > self.inline_max_bytes
 
     async def put_away(self, events: Sequence[Accepted]) -> list[tuple[Accepted, str]]:
         """Store the data of large events durably; each without its data, and the key where that is.

@@ -191,16 +191,17 @@ class Door:
         return decoded
 
     async def _records(self, accepted: Sequence[Accepted], now: dt.datetime) -> list[Record]:
-        large = [index for index, item in enumerate(accepted) if self._claim_check.is_large(item.event)]
+        limit = self._claim_check.inline_max_bytes
+        large = [
+            index
+            for index, item in enumerate(accepted)
+            if len(item.text) > limit and self._claim_check.is_large(item.event)
+        ]
         put_away = await self._claim_check.put_away([accepted[index] for index in large]) if large else []
         elsewhere = dict(zip(large, put_away, strict=True))
-        records = []
-        for index, item in enumerate(accepted):
-            if index in elsewhere:
-                light, key = elsewhere[index]
-                records.append(carriage.to_record(light.event, text=light.text, received_at=now, data_key=key))
-            else:
-                records.append(carriage.to_record(item.event, text=item.text, received_at=now))
+        records = [carriage.to_record(item.event, text=item.text, received_at=now) for item in accepted]
+        for index, (light, key) in elsewhere.items():
+            records[index] = carriage.to_record(light.event, text=light.text, received_at=now, data_key=key)
         return records
 
     def _tell_validated(self, decoded: Sequence[Decoded], latency_s: float, correlation_id: CorrelationId) -> None:
