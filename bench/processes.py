@@ -1,0 +1,70 @@
+"""Child processes that say when they are ready and are gone when the measurement is."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Child:
+    """A running child process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    async def expect(self, word: str, *, timeout_s: float = 60.0) -> None:
+        """Wait for a line that begins with the word.
+
+        Raises:
+            RuntimeError: if the process ends first; holds the end of its log.
+        """
+        stream = self._process.stdout
+        if stream is None:
+            raise RuntimeError("the child has no pipe")
+        async with asyncio.timeout(timeout_s):
+            while line := await stream.readline():
+                if line.decode().startswith(word):
+                    return
+        raise RuntimeError(f"the process ended before it said {word}:\n{self._log.read_text()[-2000:]}")
+
+    def say(self, line: str) -> None:
+        """Write a line to its standard input."""
+        if self._process.stdin is not None:
+            self._process.stdin.write(f"{line}\n".encode())
+
+
+@contextlib.asynccontextmanager
+async def child(
+    *command: str | Path, log: Path, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Child]:
+    """Start a command from the repository's root; end it afterwards."""
+    with log.open("ab") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=ROOT,
+            env=None if env is None else {**os.environ, **env},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+        )
+    try:
+        yield Child(process, log)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(10):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+def python(*arguments: str) -> tuple[str, ...]:
+    """A command that runs this interpreter."""
+    return (sys.executable, *arguments)
