@@ -17,8 +17,8 @@ class Child:
         self._process = process
         self._log = log
 
-    async def expect(self, word: str, *, timeout_s: float = 60.0) -> None:
-        """Wait for a line that begins with the word.
+    async def expect(self, word: str, *, timeout_s: float = 60.0) -> str:
+        """The first line that begins with the word.
 
         Raises:
             RuntimeError: if the process ends first; holds the end of its log.
@@ -28,8 +28,8 @@ class Child:
             raise RuntimeError("the child has no pipe")
         async with asyncio.timeout(timeout_s):
             while line := await stream.readline():
-                if line.decode().startswith(word):
-                    return
+                if (text := line.decode()).startswith(word):
+                    return text
         raise RuntimeError(f"the process ended before it said {word}:\n{self._log.read_text()[-2000:]}")
 
     def say(self, line: str) -> None:
