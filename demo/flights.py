@@ -64,6 +64,7 @@ class FlightEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     time: dt.datetime
     data: Any
     sha256: str | None = None
+    correlationid: str | None = None
 
 
 def _optional(text: str) -> int | None:
@@ -117,3 +118,8 @@ def event(day: str, flight: Flight) -> FlightEvent:
         time=flight.scheduled + dt.timedelta(minutes=flight.delay_min or 0),
         data=flight,
     )
+
+
+def story(day: str, flight: Flight) -> str:
+    """The correlation id that ties the flights of one aircraft on one day together."""
+    return f"{day}.{flight.tail or f'{flight.number}-{flight.origin}'}"
