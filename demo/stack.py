@@ -1,0 +1,125 @@
+"""A whole Fluxa in a folder of its own: started with `fluxa up` on free ports, watched through its files."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+from fluxa.apps import home as home_files
+
+FREE_PORTS = {"ingest_port": "0", "query_port": "0", "processor_port": "0"}
+
+
+def command(home: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """A `fluxa` command on that home, run by this interpreter."""
+    overrides = [part for name, value in (settings or {}).items() for part in ("--set", f"{name}={value}")]
+    start = "from fluxa.cli.main import main; main()"
+    return (sys.executable, "-c", start, "--home", str(home), *overrides, *arguments)
+
+
+class Stack:
+    """The running processes of one home."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    @property
+    def state(self) -> home_files.RunState:
+        """Where everything is now.
+
+        Raises:
+            RuntimeError: if nothing runs there.
+        """
+        state = home_files.read_run_state(self.home)
+        if state is None:
+            raise RuntimeError(f"no stack runs on {self.home}")
+        return state
+
+    @property
+    def api_key(self) -> str:
+        """The local user's key.
+
+        Raises:
+            RuntimeError: if there is none.
+        """
+        credentials = home_files.read_credentials(self.home)
+        if credentials is None:
+            raise RuntimeError(f"there are no credentials in {self.home}")
+        return credentials.api_key
+
+    def processors(self) -> dict[str, int]:
+        """Process ids of the processors by name."""
+        return {name: pid for name, pid in self.state.children.items() if name.startswith("processor")}
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze the processors while the block runs: they hold what they have and take nothing new."""
+        pids = list(self.processors().values())
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    async def command(self, *arguments: str) -> str:
+        """Run a `fluxa` command; its output.
+
+        Raises:
+            RuntimeError: if it fails; holds what it said.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *command(self.home, *arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, err = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"fluxa {' '.join(arguments)} failed ({process.returncode}): {err.decode()[-1000:]}")
+        return out.decode()
+
+
+@contextlib.asynccontextmanager
+async def running(
+    home: Path, *, settings: Mapping[str, str], arguments: tuple[str, ...] = (), keep: bool = False
+) -> AsyncIterator[Stack]:
+    """Start a stack and wait until it is ready; stop it afterwards unless it is kept.
+
+    Raises:
+        RuntimeError: if it does not come up; holds the end of its log.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "up.log"
+    with log.open("ab") as lines:
+        process = await asyncio.create_subprocess_exec(
+            *command(home, "up", *arguments, settings=settings),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=lines,
+            stderr=lines,
+            start_new_session=True,
+        )
+    try:
+        await _until_ready(home, process, log)
+        yield Stack(home)
+    except BaseException:
+        keep = False
+        raise
+    finally:
+        if not keep and process.returncode is None:
+            os.kill(process.pid, signal.SIGTERM)
+            try:
+                async with asyncio.timeout(60):
+                    await process.wait()
+            except TimeoutError:
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+
+
+async def _until_ready(home: Path, process: asyncio.subprocess.Process, log: Path) -> None:
+    async with asyncio.timeout(90):
+        while home_files.read_run_state(home) is None:
+            if process.returncode is not None:
+                raise RuntimeError(f"fluxa up ended with {process.returncode}:\n{log.read_text()[-3000:]}")
+            await asyncio.sleep(0.05)
