@@ -85,9 +85,14 @@ def in_characters(course: Course, marks: dict[str, float]) -> str:
         figure.draw(figure.signal(seconds, values, marker="braille").lines().label(name))
     for second in marks.values():
         figure.line(second, orientation=1, pixel=plotext.pixel("red"), style="dotted")
-    steps = _steps(max(max(pair) for pair in course.flow.values()))
+    figure.ruler("x").lim(seconds[0], seconds[-1])
+    moments = [float(second) for second in seconds[:: max(1, len(seconds) // 8)]]
+    figure.ruler("x").ticks(moments, [f"{moment:g}" for moment in moments])
+    highest = max(max(pair) for pair in course.flow.values())
+    steps = _steps(highest)
+    figure.ruler("y").lim(0, highest * 1.05)
+    figure.legend(x=3, y=_ROWS - 9)
     figure.ruler("y").ticks(steps, [f"{step / 1000:g}k" for step in steps])
-    figure.legend(relative=True, x=0.98, y=0.05, ha=1, va=-1)
     figure.label("seconds since the first event")
     return str(figure.build())
 

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
-from fluxa.apps import home as home_files
+from fluxa.apps.stack import home as home_files
 
+LOG = "up.log"
 FREE_PORTS = {"ingest_port": "0", "query_port": "0", "processor_port": "0"}
 
 
@@ -66,6 +69,24 @@ class Stack:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
 
+    async def queue_depth(self, queue: str) -> int:
+        """Messages in a queue, delayed and leased ones included."""
+        lines = (await self.command("queue", "list", "--json")).splitlines()
+        depths = {row["queue"]: int(row["depth"]) for row in map(json.loads, lines)}
+        return depths[queue]
+
+    def ways_to_look(self) -> tuple[str, ...]:
+        """Commands for someone who wants to see more, and how to stop it."""
+        start = f"fluxa --home {self.home}"
+        return (
+            f"{start} events list --limit 5",
+            f"{start} events tail",
+            f"{start} dlq list",
+            f"{start} queue list",
+            f"curl {self.state.ingest_url}/metrics",
+            f"kill {self.state.pid}    # stops everything in order",
+        )
+
     async def command(self, *arguments: str) -> str:
         """Run a `fluxa` command; its output.
 
@@ -91,11 +112,12 @@ async def running(
         RuntimeError: if it does not come up; holds the end of its log.
     """
     home.mkdir(parents=True, exist_ok=True)
-    log = home / "up.log"
+    log = home / LOG
+    # A plain process, since one of asyncio would be killed together with the event loop, and this one may be kept.
     with log.open("ab") as lines:
-        process = await asyncio.create_subprocess_exec(
-            *command(home, "up", *arguments, settings=settings),
-            stdin=asyncio.subprocess.DEVNULL,
+        process = subprocess.Popen(
+            command(home, "up", *arguments, settings=settings),
+            stdin=subprocess.DEVNULL,
             stdout=lines,
             stderr=lines,
             start_new_session=True,
@@ -107,19 +129,22 @@ async def running(
         keep = False
         raise
     finally:
-        if not keep and process.returncode is None:
-            os.kill(process.pid, signal.SIGTERM)
-            try:
-                async with asyncio.timeout(60):
-                    await process.wait()
-            except TimeoutError:
-                os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+        if not keep:
+            await asyncio.to_thread(_stop, process)
 
 
-async def _until_ready(home: Path, process: asyncio.subprocess.Process, log: Path) -> None:
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+async def _until_ready(home: Path, process: "subprocess.Popen[bytes]", log: Path) -> None:
     async with asyncio.timeout(90):
         while home_files.read_run_state(home) is None:
-            if process.returncode is not None:
+            if process.poll() is not None:
                 raise RuntimeError(f"fluxa up ended with {process.returncode}:\n{log.read_text()[-3000:]}")
             await asyncio.sleep(0.05)
