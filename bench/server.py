@@ -1,7 +1,6 @@
 """The one Postgres that all contestants share: Fluxa's embedded one, a fresh database for each measurement."""
 
 import contextlib
-import datetime as dt
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
@@ -9,7 +8,8 @@ from pathlib import Path
 
 import asyncpg
 
-from fluxa.events import partitions
+from fluxa.events.partitions import Partitions, month_of
+from fluxa.kernel.clock import SystemClock
 from fluxa.postgres import migrate
 from fluxa.postgres.embedded import EmbeddedPostgres
 from fluxa.postgres.pool import Database, PoolConfig
@@ -48,7 +48,7 @@ class Server:
         database = Database(PoolConfig(url=self.url(_TEMPLATE), size_max=2))
         await database.start()
         await migrate.migrate(database)
-        await partitions.ensure(database, dt.datetime.now(dt.UTC))
+        await Partitions(database).ensure([month_of(SystemClock().now())])
         await database.stop()
 
     @contextlib.asynccontextmanager

@@ -1,0 +1,220 @@
+"""`python -m bench`: every contestant in every round on one Postgres, then results, ratios and a chart."""
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from bench import chart, report, server
+from bench.measure import Measured
+from bench.peers import baselines
+from bench.peers import run as peers
+from bench.pipeline import fluxa_stack, load, static
+from bench.processes import child, python
+from bench.report import Figure
+from bench.rows import Load
+from bench.rows import load as make_load
+from fluxa.kernel.clock import SystemClock
+
+FOLDER = Path(__file__).resolve().parent
+_DEADLINE_S = 12 * 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of each.
+
+    Attributes:
+        rounds: how often everything is measured.
+        bulk: events for Fluxa in bulk and for the two baselines.
+        single: requests of one event.
+        idle: samples on an idle stack.
+        peers: events for each peer.
+    """
+
+    rounds: int
+    bulk: int
+    single: int
+    idle: int
+    peers: dict[str, int]
+
+
+FULL = Plan(3, 60_000, 12_000, 300, {"pgqueuer": 10_000, "procrastinate": 1_500, "chancy": 5_000})
+QUICK = Plan(1, 5_000, 1_000, 30, {"pgqueuer": 1_000, "procrastinate": 200, "chancy": 500})
+
+HOW = {
+    "copy": "binary COPY of prepared rows, 1000 a commit, one connection",
+    "claim_insert_delete": "hand-written: insert 1000 payloads; claim 1000 with SKIP LOCKED, parse, COPY, delete, commit",
+    "fluxa bulk": "HTTP NDJSON, 1000 events a request, 4 connections; ingest, query and one processor as processes",
+    "pgqueuer": "batch_size=500, asyncpg pool of 8, enqueued 1000 at a time; one INSERT a job",
+    "pgqueuer +group": "the same, with rows of concurrent handlers gathered into one COPY by us",
+    "procrastinate": "batch_defer of 1000, concurrency=50, done jobs deleted; one INSERT a job",
+    "chancy": "push_many of 1000, asyncio executor, concurrency=500, eager polling; one INSERT a job",
+    "chancy +group": "the same, with rows of concurrent handlers gathered into one COPY by us",
+    "fluxa single": "one event a POST, 64 keep-alive connections, each answer after the commit",
+    "static": "the same server and route table answering a constant, no key, no parsing; 64 connections",
+    "static bare": "uvicorn alone answering the constant; 64 connections",
+    "fluxa idle p50": "one event at a time; the queue's clock to the processor's",
+    "fluxa idle p99": "likewise",
+    "fluxa idle answer p50": "first byte of the request to the 202",
+}
+"""How each contestant was set up, in the order of the table."""
+
+NOTES = (
+    "`COPY` writes prepared rows and nothing else; Fluxa parses, hashes twice, keeps an identity for each event, "
+    "queues durably and commits twice.",
+    "`claim_insert_delete` hashes once, checks no digest, keeps no identity and serves no HTTP.",
+    "The peers enqueue directly in Python, without HTTP, and keep no identity; their time ends when the rows are "
+    "stored, not when their jobs are acknowledged. Smaller numbers of events where they are slow; rates compare.",
+    "A peer's handler inserts one row through a pool, since none documents a batch handler. `+group` adds a gathering "
+    "COPY of our own, which their documentation does not have; it does not count for the bar.",
+    "`static` runs without an API key and without telemetry of stages.",
+    "Everything shares one machine: client, services and Postgres. `fdatasync` is quick on this disk.",
+)
+
+
+@dataclass(slots=True)
+class Results:
+    """What was measured so far, by contestant."""
+
+    rounds: dict[str, list[Measured]] = field(default_factory=lambda: defaultdict(list))
+    idle: list[fluxa_stack.Idle] = field(default_factory=list)
+
+    def add(self, name: str, measured: Measured) -> None:
+        """Enter one round of one contestant."""
+        self.rounds[name].append(measured)
+        extra = ", ".join(f"{key} {value:.2f}" for key, value in measured.extra.items())
+        print(f"  {name:<22} {measured.rate:>10,.0f}/s   {measured.elapsed_s:6.2f} s   {extra}", flush=True)
+
+    def figures(self) -> dict[str, Figure]:
+        """Medians and spread, in the order of the table."""
+        found = {name: report.figure(rounds, HOW[name]) for name, rounds in self.rounds.items()}
+        halves, tails = zip(*(fluxa_stack.quantiles(one.to_claim_ms) for one in self.idle), strict=True)
+        answers = [fluxa_stack.quantiles(one.answer_ms)[0] for one in self.idle]
+        samples = len(self.idle[0].to_claim_ms)
+        for name, values in (
+            ("fluxa idle p50", halves),
+            ("fluxa idle p99", tails),
+            ("fluxa idle answer p50", answers),
+        ):
+            found[name] = report.of_values(values, "ms", samples, HOW[name])
+        return {name: found[name] for name in HOW if name in found}
+
+
+async def _round(shared: server.Server, plan: Plan, events: Load, results: Results, log: Path) -> None:
+    now = SystemClock().now()
+    ceiling = Load(events.lines[: plan.bulk], events.rows[: plan.bulk])
+    async with shared.fresh() as url:
+        results.add("copy", await baselines.copy(url, ceiling))
+    await _fluxa(shared, plan, events.lines, results)
+    async with shared.fresh() as url:
+        results.add("claim_insert_delete", await baselines.claim_insert_delete(url, ceiling, now))
+    for peer, count in plan.peers.items():
+        async with shared.fresh() as url:
+            results.add(peer, await peers.run(peer, url, count, log, insert="single"))
+    for peer in ("pgqueuer", "chancy"):
+        async with shared.fresh() as url:
+            results.add(f"{peer} +group", await peers.run(peer, url, plan.peers[peer], log, insert="group"))
+    await _static(plan, events.lines, results, log)
+
+
+async def _fluxa(shared: server.Server, plan: Plan, lines: Sequence[bytes], results: Results) -> None:
+    """Bulk first, on an empty database; then single events; then silence with one event now and then."""
+    first, second, third = plan.bulk, plan.bulk + plan.single, plan.bulk + plan.single + plan.idle
+    with tempfile.TemporaryDirectory(prefix="fluxa-bench-") as home:
+        async with shared.fresh() as url, fluxa_stack.running(url, Path(home)) as target:
+            await load.send(target, load.single(target, lines[third:]), 4)
+            await fluxa_stack.settled(url, len(lines) - third)
+            results.add("fluxa bulk", await fluxa_stack.bulk(url, target, lines[:first], warm=len(lines) - third))
+            results.add("fluxa single", await fluxa_stack.single(target, lines[first:second]))
+            await fluxa_stack.settled(url, len(lines) - plan.idle)
+            samples = lines[second:third]
+            found = await fluxa_stack.idle(url, target, samples, [_id(line) for line in samples])
+            results.idle.append(found)
+            half, tail = fluxa_stack.quantiles(found.to_claim_ms)
+            print(f"  {'fluxa idle':<22} p50 {half:.2f} ms, p99 {tail:.2f} ms", flush=True)
+
+
+class _Named(msgspec.Struct):
+    id: str
+
+
+def _id(line: bytes) -> str:
+    return msgspec.json.decode(line, type=_Named).id
+
+
+async def _static(plan: Plan, lines: Sequence[bytes], results: Results, log: Path) -> None:
+    async with child(*python("-m", "bench.pipeline.static"), log=log) as process:
+        url = (await process.expect("ready")).split()[1]
+        for name, path in (("static", static.PATH), ("static bare", static.BARE_PATH)):
+            target = load.Target(url, path)
+            requests = load.single(target, lines[: plan.single])
+            results.add(name, await load.send(target, requests, fluxa_stack.SINGLE_CONNECTIONS))
+
+
+def _machine() -> dict[str, str]:
+    model = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
+    return {
+        "machine": f"{os.cpu_count()} × {model}",
+        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+    }
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+async def _run(plan: Plan, *, write: bool) -> None:
+    begin = time.monotonic()
+    spare = 200
+    events = make_load(plan.bulk + plan.single + plan.idle + spare, SystemClock().now())
+    results = Results()
+    with tempfile.TemporaryDirectory(prefix="fluxa-bench-log-") as logs:
+        async with asyncio.timeout(_DEADLINE_S), server.running() as shared:
+            settings = await shared.settings()
+            for number in range(1, plan.rounds + 1):
+                print(f"round {number} of {plan.rounds}", flush=True)
+                await _round(shared, plan, events, results, Path(logs) / "peers.log")
+    conditions = {
+        "taken on": SystemClock().now().date().isoformat(),
+        **_machine(),
+        "Postgres": ", ".join(f"{name}={value}" for name, value in settings.items()),
+        "event": f"a departure of the demonstration, {sum(map(len, events.lines)) // len(events.lines)} bytes of JSON",
+        "rounds": f"{plan.rounds}, contestants interleaved; whole run {time.monotonic() - begin:.0f} s",
+    }
+    figures = results.figures()
+    page = report.markdown(figures, conditions, NOTES, chart="rates.svg")
+    print(page)
+    if write:
+        chart.draw(figures, FOLDER / "rates.svg")
+        (FOLDER / "RESULTS.md").write_text(page)
+        (FOLDER / "results.json").write_bytes(report.document(figures, conditions))
+
+
+def main() -> int:
+    """Measure, print, and write the results unless it was only a quick look."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a small run that writes no results")
+    given = parser.parse_args()
+    uvloop.run(_run(QUICK if given.quick else FULL, write=not given.quick))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
