@@ -54,7 +54,7 @@ QUICK = Plan(1, 5_000, 1_000, 30, {"pgqueuer": 1_000, "procrastinate": 200, "cha
 
 HOW = {
     "copy": "binary COPY of prepared rows, 1000 a commit, one connection",
-    "claim_insert_delete": "hand-written: insert 1000 payloads; claim 1000 with SKIP LOCKED, parse, COPY, delete, commit",
+    "claim_insert_delete": "hand-written: insert 1000 payloads; claim 1000 (SKIP LOCKED), parse, COPY, delete, commit",
     "fluxa bulk": "HTTP NDJSON, 1000 events a request, 4 connections; ingest, query and one processor as processes",
     "pgqueuer": "batch_size=500, asyncpg pool of 8, enqueued 1000 at a time; one INSERT a job",
     "pgqueuer +group": "the same, with rows of concurrent handlers gathered into one COPY by us",
@@ -71,13 +71,12 @@ HOW = {
 """How each contestant was set up, in the order of the table."""
 
 NOTES = (
-    "`COPY` writes prepared rows and nothing else; Fluxa parses, hashes twice, keeps an identity for each event, "
-    "queues durably and commits twice.",
+    "`COPY` writes prepared rows and nothing else; Fluxa also parses, hashes, keeps identities, and queues durably.",
     "`claim_insert_delete` hashes once, checks no digest, keeps no identity and serves no HTTP.",
-    "The peers enqueue directly in Python, without HTTP, and keep no identity; their time ends when the rows are "
-    "stored, not when their jobs are acknowledged. Smaller numbers of events where they are slow; rates compare.",
-    "A peer's handler inserts one row through a pool, since none documents a batch handler. `+group` adds a gathering "
-    "COPY of our own, which their documentation does not have; it does not count for the bar.",
+    "The peers enqueue in Python, without HTTP, and keep no identity. They get fewer events where they are slow.",
+    "The peers' time ends when the rows are stored, not when their jobs are acknowledged.",
+    "A peer's handler inserts one row through a pool: none documents a batch handler.",
+    "`+group` adds a gathering COPY of our own, which no peer documents; it does not count for the bar.",
     "`static` runs without an API key and without telemetry of stages.",
     "Everything shares one machine: client, services and Postgres. `fdatasync` is quick on this disk.",
 )

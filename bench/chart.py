@@ -8,7 +8,7 @@ import matplotlib as mpl
 from bench.report import Figure
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - the backend must be chosen first
+from matplotlib import pyplot as plt
 
 _OURS, _CEILING, _PEER = "#0f766e", "#94a3b8", "#c2410c"
 
@@ -25,8 +25,15 @@ def draw(figures: Mapping[str, Figure], file: Path) -> None:
     picture, axes = plt.subplots(figsize=(9, 0.5 * len(names) + 1.2), layout="constrained")
     axes.barh(names, medians, xerr=spread, color=[_colour(name) for name in names], height=0.62, capsize=3)
     for place, value in enumerate(medians):
-        axes.annotate(f"{value:,.0f}".replace(",", "\u2009"), (medians[place], place), xytext=(10, 8),
-                      textcoords="offset points", fontsize=8, va="center", color="#475569")
+        axes.annotate(
+            f"{value:,.0f}".replace(",", "\u2009"),
+            (value, place),
+            xytext=(10, 8),
+            textcoords="offset points",
+            fontsize=8,
+            va="center",
+            color="#475569",
+        )
     axes.set_xscale("log")
     axes.set_xlim(left=min(medians) / 2, right=max(medians) * 3)
     axes.set_xlabel("events stored a second (median, min and max of the rounds; logarithmic)")

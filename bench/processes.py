@@ -39,9 +39,7 @@ class Child:
 
 
 @contextlib.asynccontextmanager
-async def child(
-    *command: str | Path, log: Path, env: Mapping[str, str] | None = None
-) -> AsyncIterator[Child]:
+async def child(*command: str | Path, log: Path, env: Mapping[str, str] | None = None) -> AsyncIterator[Child]:
     """Start a command from the repository's root; end it afterwards."""
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(

@@ -104,9 +104,7 @@ def _amount(value: float) -> str:
     return f"{value:.2f}"
 
 
-def markdown(
-    figures: Mapping[str, Figure], conditions: Mapping[str, str], notes: Sequence[str], *, chart: str
-) -> str:
+def markdown(figures: Mapping[str, Figure], conditions: Mapping[str, str], notes: Sequence[str], *, chart: str) -> str:
     """The page with conditions, bars, figures and what was not like for like."""
     found = ratios(figures)
     lines = [

@@ -6,7 +6,6 @@ import itertools
 from dataclasses import dataclass
 
 import msgspec
-
 from demo import flights
 
 COLUMNS = (

@@ -8,9 +8,9 @@ import plotext
 from demo.audit import Course
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - the backend must be chosen first
-from matplotlib.axes import Axes  # noqa: E402 - likewise
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter  # noqa: E402 - likewise
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
 RECEIVED, STORED, MARK = "#0284c7", "#0f766e", "#be123c"
 _COLUMNS, _ROWS = 96, 15

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import asyncpg
 from chancy import Chancy, Job, Queue, Worker
 
-from bench.peers.insert import INSERTS, GroupInsert, SingleInsert
+from bench.peers.insert import INSERTS, Insert
 
 BATCH = 1000
 SETTINGS = "push_many of 1000, asyncio executor, concurrency=500, eager_polling"
@@ -18,7 +18,7 @@ _QUEUE = "events"
 class _Target:
     """Where the jobs of this process insert; chancy finds the job's function by its import path."""
 
-    store: SingleInsert | GroupInsert
+    store: Insert
 
 
 async def handle(*, line: str) -> None:

@@ -2,26 +2,37 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Callable
+from typing import Protocol
 
 import asyncpg
+from typing_extensions import override
 
 from bench.rows import COLUMNS, INSERT, Row, row
 
 _GROUP_MAX = 1000
 
 
-class SingleInsert:
+class Insert(Protocol):
+    """Puts rows into the table."""
+
+    async def insert(self, line: bytes) -> None:
+        """Return when the row is durable."""
+        ...
+
+
+class SingleInsert(Insert):
     """One INSERT by parameters through a pool, committed by itself."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
+    @override
     async def insert(self, line: bytes) -> None:
-        """Return when the row is durable."""
         await self._pool.execute(INSERT, *row(line, ord_=0, now=dt.datetime.now(dt.UTC)))
 
 
-class GroupInsert:
+class GroupInsert(Insert):
     """Rows of handlers that run at the same time, in one COPY: kinder to a peer than its documentation is."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
@@ -29,8 +40,8 @@ class GroupInsert:
         self._waiting: list[tuple[Row, asyncio.Future[None]]] = []
         self._task: asyncio.Task[None] | None = None
 
+    @override
     async def insert(self, line: bytes) -> None:
-        """Return when the row is durable."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((row(line, ord_=0, now=dt.datetime.now(dt.UTC)), done))
         if self._task is None or self._task.done():
@@ -46,5 +57,5 @@ class GroupInsert:
                 done.set_result(None)
 
 
-INSERTS = {"single": SingleInsert, "group": GroupInsert}
+INSERTS: dict[str, Callable[[asyncpg.Pool], Insert]] = {"single": SingleInsert, "group": GroupInsert}
 """Both ways by name."""

@@ -129,8 +129,8 @@ async def send(target: Target, requests: Sequence[bytes], connections: int) -> M
         pending.append(done)
         await loop.create_connection(
             lambda done=done: _Connection(remaining, done, latencies),  # type: ignore[misc]
-            parts.hostname,
-            parts.port,
+            parts.hostname or "127.0.0.1",
+            parts.port or 80,
         )
     await asyncio.gather(*pending)
     elapsed = time.monotonic() - begin
