@@ -84,8 +84,8 @@ def from_record(record: Record, *, default_tenant: Tenant, now: dt.datetime) -> 
     if not is_tenant(tenant):
         raise FluxaError(ErrorCode.INVALID_EVENT, "the record's tenant is not a tenant's name")
     correlation_id = CorrelationId(record.correlation_id) if record.correlation_id else new_correlation_id()
-    event = parse(record.body, tenant=Tenant(tenant), correlation_id=correlation_id, now=now)
     claimed = record.headers.get(SHA256)
+    event = parse(record.body, tenant=Tenant(tenant), correlation_id=correlation_id, now=now, seen=claimed is not None)
     if DATA_KEY in record.headers:
         return _without_data(event, claimed)
     if claimed is not None and claimed != event.sha256.hex():

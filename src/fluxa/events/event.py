@@ -102,7 +102,7 @@ def is_json(datacontenttype: str | None) -> bool:
     return datacontenttype is None or datacontenttype == _JSON or _JSON_TYPE.match(datacontenttype) is not None
 
 
-def parse(text: bytes, *, tenant: Tenant, correlation_id: CorrelationId, now: dt.datetime) -> Event:
+def parse(text: bytes, *, tenant: Tenant, correlation_id: CorrelationId, now: dt.datetime, seen: bool = False) -> Event:
     """Read and check one event in the JSON format.
 
     Args:
@@ -110,6 +110,7 @@ def parse(text: bytes, *, tenant: Tenant, correlation_id: CorrelationId, now: dt
         tenant: whose it is.
         correlation_id: used when the event itself names no trace.
         now: the time against which the event's own is checked.
+        seen: whether the door read it before; repeated names are not looked for again.
 
     Raises:
         FluxaError: `MalformedJson`, `InvalidEvent` or `HashMismatch`, with a pointer.
@@ -122,7 +123,7 @@ def parse(text: bytes, *, tenant: Tenant, correlation_id: CorrelationId, now: dt
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FluxaError(ErrorCode.MALFORMED_JSON, str(error), pointer="") from None
     else:
-        if not _names_stand_once(text, wire, bytes(wire.data)):
+        if not seen and not _names_stand_once(text, wire, bytes(wire.data)):
             _refuse_repeated_names(text, _decode_members.decode(text))
     if wire.traceparent is not None:
         extensions["traceparent"] = wire.traceparent

@@ -4,6 +4,7 @@ Also writes the failed attempts that a trace shows. What may be read by whom is 
 """
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -134,8 +135,10 @@ class EventStore:
             FluxaError: `DBRejected`, if Postgres refuses a row.
             asyncpg.CheckViolationError: if a month of `received_at` has no partition.
         """
-        firsts, seen = _firsts(rows)
-        keys = sorted((*rows[i].identity, rows[i].received_at, i) for i in firsts)
+        identities = [row.identity for row in rows]
+        seen = Counter(identities)
+        firsts = _firsts(identities, seen)
+        keys = sorted((*identities[i], rows[i].received_at, i) for i in firsts)
         new = firsts
         if len(firsts) < len(rows) or self._cautious or not await self._claim_new(tx, keys):
             new = await self._claim_some(tx, keys, seen)
@@ -162,7 +165,7 @@ class EventStore:
         return True
 
     async def _claim_some(
-        self, tx: Transaction, keys: list[tuple[str, str, str, dt.datetime, int]], seen: dict[Identity, int]
+        self, tx: Transaction, keys: list[tuple[str, str, str, dt.datetime, int]], seen: Counter[Identity]
     ) -> list[int]:
         """Take the identities that nobody has; the indexes of their rows."""
         columns = [list(column) for column in zip(*keys, strict=True)]
@@ -171,17 +174,14 @@ class EventStore:
         return sorted(int(row["ord"]) for row in won)
 
 
-def _firsts(rows: Sequence[StoredEvent]) -> tuple[list[int], dict[Identity, int]]:
-    """The index of the first row of each identity, and how often each occurs."""
-    firsts: list[int] = []
-    seen: dict[Identity, int] = {}
-    for index, row in enumerate(rows):
-        identity = row.identity
-        count = seen.get(identity, 0)
-        if not count:
-            firsts.append(index)
-        seen[identity] = count + 1
-    return firsts, seen
+def _firsts(identities: Sequence[Identity], seen: Counter[Identity]) -> list[int]:
+    """The index of the first row of each identity."""
+    if len(seen) == len(identities):
+        return list(range(len(identities)))
+    first: dict[Identity, int] = {}
+    for index, identity in enumerate(identities):
+        first.setdefault(identity, index)
+    return list(first.values())
 
 
 def _event_row(row: StoredEvent, ordinal: int) -> tuple[object, ...]:

@@ -1,5 +1,6 @@
 """Identifiers: time-ordered unique ids and the correlation id's shape. Not: what they identify."""
 
+import functools
 import re
 import secrets
 import time
@@ -47,6 +48,7 @@ def correlation_id(traceparent: str | None, given: str | None) -> CorrelationId:
     return new_correlation_id()
 
 
+@functools.lru_cache(maxsize=1024)
 def is_tenant(text: str) -> bool:
     """Whether the text can name a tenant."""
     return _TENANT.match(text) is not None

@@ -94,7 +94,7 @@ class Persister:
 
     async def _commit(self, batch: Batch, done: Persisted) -> None:
         rows = [item.row for item in batch.good if item.row is not None]
-        await self._partitions.ensure({month_of(row.received_at) for row in rows})
+        await self._partitions.ensure({month_of(moment) for moment in {row.received_at for row in rows}})
         batch.decide(self._policy, now=self._clock.now(), chance=self._chance)
         settlements, transactional = batch.settlements(), self._backend.capabilities.transactional
         if batch.stored is None:
