@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 import msgspec
+
 from demo import flights
 
 COLUMNS = (

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-from demo import stack
 
 from bench.measure import Measured, percentile, until_stored
 from bench.pipeline import load
 from bench.pipeline.load import Target
+from demo import stack
 
 PATH = "/v1/events"
 EVENTS_PER_REQUEST = 1000
