@@ -74,7 +74,7 @@ async def ingest(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
             limits_of(settings),
             stopping=stopping,
             ready=lambda: told.ready(tie.ready),
-            drain=draining.begin,
+            drain=draining.drain,
         )
     finally:
         bound.close()

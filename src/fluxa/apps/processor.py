@@ -71,7 +71,7 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             limits_of(settings),
             stopping=stopping,
             ready=lambda: told.ready(tie.ready),
-            drain=draining.begin,
+            drain=draining.drain,
         )
     finally:
         bound.close()

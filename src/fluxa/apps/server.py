@@ -5,7 +5,7 @@ import contextlib
 import errno
 import math
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,10 @@ class Draining:
         """From now on: not ready."""
         self._begun = True
 
+    async def drain(self) -> None:
+        """The same, as `serve` wants it."""
+        self.begin()
+
     async def check(self) -> None:
         """Raise `ShuttingDown` once stopping has begun."""
         if self._begun:
@@ -136,7 +140,7 @@ async def serve(
     *,
     stopping: asyncio.Event,
     ready: Callable[[], None] = lambda: None,
-    drain: Callable[[], None] = lambda: None,
+    drain: Callable[[], Awaitable[None]],
 ) -> None:
     """Serve until `stopping` is set and the requests in flight are answered.
 
@@ -167,7 +171,7 @@ async def serve(
         await _first(server.listening, serving)
         ready()
         await _first(stopping, serving)
-        drain()
+        await drain()
         if limits.notice_s:
             await asyncio.sleep(limits.notice_s)
     finally:

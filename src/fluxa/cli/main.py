@@ -26,8 +26,13 @@ class _Place:
 
 
 COMMANDS: Mapping[str, _Place] = {
+    "up": _Place("run", "Run everything on this machine: Postgres, ingest, processor, query.", "up"),
     "ingest": _Place("run", "Run the service that takes events in.", "ingest"),
     "processor": _Place("run", "Run the process that stores events.", "processor"),
+    "query": _Place("run", "Run the service that answers questions about events.", "query"),
+    "events": _Place("events", "Send, get, list and follow events."),
+    "trace": _Place("trace", "Tell the story of a correlation id: every stage of every event."),
+    "schema": _Place("schema", "Register JSON Schemas for event types."),
     "dlq": _Place("queues", "Look at dead letters, send them again, delete them.", "dlq"),
     "queue": _Place("queues", "Look at the queues.", "queue"),
     "apikey": _Place("apikey", "Make, list and revoke API keys."),

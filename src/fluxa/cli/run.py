@@ -12,6 +12,7 @@ from fluxa.apps.ingest import ingest as run_ingest
 from fluxa.apps.observe import observe
 from fluxa.apps.process import Tie, run
 from fluxa.apps.processor import process
+from fluxa.apps.query import query as run_query
 from fluxa.apps.settings import Settings
 from fluxa.apps.stack import home
 from fluxa.apps.stack.home import RunState
@@ -55,6 +56,20 @@ def processor(
     """Run a process that stores events, until SIGTERM or Ctrl-C; any number may run side by side."""
     settings = output.effective(context, processor_host=host, processor_port=port).settings
     run(lambda stopping, tie: process(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd))
+
+
+@app.command()
+def query(
+    context: typer.Context,
+    host: Host = None,
+    port: Port = None,
+    listen_fd: ListenFd = None,
+    ready_fd: ReadyFd = None,
+    lifeline_fd: LifelineFd = None,
+) -> None:
+    """Run the service that answers questions about events, until SIGTERM or Ctrl-C."""
+    settings = output.effective(context, query_host=host, query_port=port).settings
+    run(lambda stopping, tie: run_query(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd))
 
 
 @app.command()

@@ -59,6 +59,7 @@ class ErrorCode(enum.StrEnum):
     SCHEMA_VERSION = "SchemaVersion"
     CONFIGURATION = "Configuration"
     EMBEDDED_POSTGRES = "EmbeddedPostgres"
+    PROCESS_FAILED = "ProcessFailed"
     REFUSED = "Refused"
     INTERNAL = "Internal"
 
@@ -226,6 +227,12 @@ ERRORS: Mapping[ErrorCode, ErrorSpec] = MappingProxyType(
             500,
             "The embedded Postgres could not be started",
             "Read the detail and the server's log it names.",
+        ),
+        ErrorCode.PROCESS_FAILED: ErrorSpec(
+            _P,
+            500,
+            "A process of the stack did not start",
+            "Read its last lines above; they say what is in the way.",
         ),
         ErrorCode.REFUSED: ErrorSpec(
             _P,

@@ -1,4 +1,4 @@
-"""Keeps child processes running: starts them in order, restarts them with backoff, leaves none behind."""
+"""Keeps child processes running: starts them, restarts them with backoff, leaves none behind."""
 
 import asyncio
 import contextlib
@@ -73,7 +73,7 @@ class Supervisor:
     """Runs children until it is stopped. A `fluxa.kernel.lifecycle.Service`.
 
     Args:
-        plans: the children, in the order they start; each waits until the one before it is ready.
+        plans: the children, in the order they start.
         hook: hears `ProcessRestarted`.
         clock: measures how long a child ran.
         on_line: called with a child's name and each line it writes.
@@ -112,18 +112,19 @@ class Supervisor:
         }
 
     async def start(self) -> None:
-        """Start every child and wait until each is ready.
+        """Start every child at once and wait until each is ready.
 
         Raises:
-            FluxaError: `Configuration` with its last lines, if a child ends before it was ever ready.
+            FluxaError: `ProcessFailed` with its last lines, if a child ends before it was ever ready.
         """
-        for child in self._children:
-            if child.keeper is None:
-                await self._first_start(child)
+        new = [child for child in self._children if child.keeper is None]
+        for child in new:
+            await self._spawn(child)
+        for child in new:
+            await self._first_ready(child)
         self._on_change()
 
-    async def _first_start(self, child: _Child) -> None:
-        await self._spawn(child)
+    async def _first_ready(self, child: _Child) -> None:
         assert child.process is not None  # noqa: S101 - _spawn has just set it
         ended = asyncio.create_task(child.process.wait())
         ready = asyncio.create_task(child.ready.wait())
@@ -133,7 +134,7 @@ class Supervisor:
             code = child.process.returncode
             how = "did not become ready in time" if code is None else f"ended with code {code}"
             last = "\n".join(child.lines)
-            raise FluxaError(ErrorCode.CONFIGURATION, f"{child.plan.name} {how}. Its last lines:\n{last}")
+            raise FluxaError(ErrorCode.PROCESS_FAILED, f"{child.plan.name} {how}. Its last lines:\n{last}")
         child.keeper = asyncio.create_task(self._keep(child), name=f"keep-{child.plan.name}")
 
     async def stop(self) -> None:

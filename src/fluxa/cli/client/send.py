@@ -12,12 +12,14 @@ import httpx
 
 from fluxa.cli.client.connection import Target, answer, connect, problem, retry_after_s, unreachable
 from fluxa.cli.client.source import Line
+from fluxa.cli.errors import CommandError
 from fluxa.kernel import json
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 _SHOWN = 10
+_FIRST_PATIENCE_S = 2.0
 _READ_AHEAD_LINES = 20_000
 
 
@@ -87,6 +89,7 @@ class Sender:
         self._clock = clock
         self._progress = progress
         self.summary = Summary()
+        self._reached = False
 
     async def run(self, lines: Iterator[Line]) -> Summary:
         """Send all lines.
@@ -115,7 +118,8 @@ class Sender:
     async def _post(self, client: httpx.AsyncClient, body: bytes) -> httpx.Response:
         url = self._target.ingest_url
         headers = {"content-type": "application/x-ndjson", "prefer": "return=minimal"}
-        deadline = self._clock.monotonic() + self._limits.patience_s
+        began = self._clock.monotonic()
+        deadline = began + self._limits.patience_s
         pause_s = self._limits.pause_s
         while True:
             asked_s: float | None = None
@@ -124,9 +128,12 @@ class Sender:
             except httpx.TransportError as error:
                 failure: FluxaError = unreachable(url, "ingest", error)
             else:
+                self._reached = True
                 if response.status_code not in _AGAIN:
                     return response
                 failure, asked_s = problem(response), retry_after_s(response)
+            if not self._reached and isinstance(failure, CommandError):
+                deadline = min(deadline, began + _FIRST_PATIENCE_S)  # nobody ever answered there: say so soon
             wait_s = pause_s * (0.5 + random.random() / 2) if asked_s is None else asked_s  # noqa: S311 - no secret
             if self._clock.monotonic() + wait_s > deadline:
                 raise failure

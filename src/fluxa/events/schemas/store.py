@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -35,7 +36,7 @@ class StoredSchema(SchemaHead, frozen=True, kw_only=True):
         schema: as JSON.
     """
 
-    schema: dict[str, object] | bool
+    schema: dict[str, Any] | bool
 
 
 class Version(msgspec.Struct, frozen=True):
