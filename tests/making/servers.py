@@ -87,11 +87,11 @@ Begin = Callable[..., User]
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
-    """Starts a program that uses a home's server; `ordinary` makes it a user who is not root."""
+    """Starts a program that uses a home's server; `ordinary` makes it a user who is not root, `path` its PATH."""
     users: list[User] = []
 
-    def _begin(home: Path, *, ordinary: bool = False) -> User:
-        prefix = ordinary_user() if ordinary else (sys.executable,)
+    def _begin(home: Path, *, ordinary: bool = False, uid: int = NOBODY, path: str = os.defpath) -> User:
+        prefix = ordinary_user(uid) if ordinary else (sys.executable,)
         users.append(
             User(
                 subprocess.Popen(
@@ -99,7 +99,7 @@ def begin() -> Iterator[Begin]:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,
-                    env={"PATH": os.defpath, "PYTHONPATH": _python_path()},
+                    env={"PATH": path, "PYTHONPATH": _python_path()},
                     cwd="/",
                     start_new_session=True,
                 )
@@ -116,11 +116,11 @@ def begin() -> Iterator[Begin]:
                 stream.close()
 
 
-def ordinary_user() -> tuple[str, ...]:
+def ordinary_user(uid: int) -> tuple[str, ...]:
     """What starts Python as an ordinary user; skips where no interpreter can be reached by one."""
     if os.geteuid() != 0:
         return (sys.executable,)
-    drop = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--")
+    drop = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--")
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for interpreter in (sys.executable, shutil.which(name, path=os.defpath)):
         if interpreter is None:

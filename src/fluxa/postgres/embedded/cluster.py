@@ -75,10 +75,9 @@ def create(installation: Installation, identity: Identity, layout: Layout) -> No
     except (OSError, subprocess.SubprocessError) as error:
         raise FluxaError(ErrorCode.EMBEDDED_POSTGRES, f"initdb could not be run: {error}") from error
     if answer.returncode != 0:
-        raise FluxaError(
-            ErrorCode.EMBEDDED_POSTGRES,
-            f"initdb could not make {layout.data}: {answer.stderr.strip() or answer.stdout.strip()}",
-        )
+        said = answer.stderr.strip() or answer.stdout.strip()
+        advice = " Give that user a name: a line in /etc/passwd." if "look up effective user" in said else ""
+        raise FluxaError(ErrorCode.EMBEDDED_POSTGRES, f"initdb could not make {layout.data}: {said}{advice}")
     with (fresh / "postgresql.conf").open("a", encoding="utf-8") as file:
         file.write(_INCLUDES)
     own = fresh / layout.own_settings.name

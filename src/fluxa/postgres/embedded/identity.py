@@ -1,6 +1,7 @@
 """Which user the server's programs run as; Postgres refuses root. Creates no users, opens no folders."""
 
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -55,18 +56,32 @@ def choose(installation: Installation, layout: Layout) -> Identity:
 
 def _candidates(owner: int) -> Iterator[Identity]:
     user = os.geteuid()
+    unshare, setpriv = shutil.which("unshare"), shutil.which("setpriv")
+    namespace = (unshare, "--user", "--") if unshare is not None else None
     if user != 0:
+        # initdb refuses a user without a name, as containers run with any number; in a namespace it is nobody.
+        if namespace is not None and not _has_name(user):
+            yield Identity(namespace, user)
         yield Identity((), user)
         return
-    unshare, setpriv = shutil.which("unshare"), shutil.which("setpriv")
-    if owner == 0 and unshare is not None:
-        yield Identity((unshare, "--user", "--"), 0)
+    if owner == 0 and namespace is not None:
+        yield Identity(namespace, 0)
     if setpriv is not None:
         target = owner or _NOBODY
         drop = (setpriv, f"--reuid={target}", f"--regid={target}", "--clear-groups")
+        if namespace is not None and not _has_name(target):
+            yield Identity((*drop, "--", *namespace), target)
         yield Identity((*drop, "--"), target)
         # A home below a folder that only root may enter, as in containers: entering is the one right kept.
         yield Identity((*drop, *_REACH, "--"), target)
+
+
+def _has_name(user: int) -> bool:
+    try:
+        pwd.getpwuid(user)
+    except KeyError:
+        return False
+    return True
 
 
 def _try(identity: Identity, installation: Installation, layout: Layout) -> str | None:

@@ -96,7 +96,7 @@ def launch(
     """
     prune_logs(layout)
     command = [
-        *("/bin/sh", "-c", _DETACH, "sh", str(layout.start_log), *identity.prefix),
+        *(*identity.prefix, "/bin/sh", "-c", _DETACH, "sh", str(layout.start_log)),
         *(str(installation.postgres), "-D", str(layout.data), "-k", str(socket_folder), "-p", str(PORT)),
     ]
     try:
