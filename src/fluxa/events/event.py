@@ -285,7 +285,11 @@ def _decode_slowly(text: bytes, extensions: dict[str, Extension]) -> WireEvent:
 
 def _attribute(name: str, raw: msgspec.Raw) -> Extension | None:
     if name != "data_base64" and not _NAME.match(name):
-        raise _invalid(_escaped(name), "is not an attribute name: use a-z and 0-9")
+        raise FluxaError(
+            ErrorCode.INVALID_EVENT,
+            f"{name[:64]!r} is not an attribute name: use a-z and 0-9",
+            pointer=f"/{_escaped(name)}",
+        )
     try:
         value: Extension | None = _decode_value.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
