@@ -190,7 +190,7 @@ class Tailer:
     async def _run(self) -> None:
         outage_began: float | None = None
         while True:
-            if not self._rings:
+            if not self._rings and outage_began is None:
                 self._wanted.clear()
                 await self._wanted.wait()
             try:

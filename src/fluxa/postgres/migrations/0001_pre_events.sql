@@ -45,7 +45,8 @@ create index events_type on fluxa.events (tenant, type);
 create index events_source on fluxa.events (tenant, source);
 create index events_subject on fluxa.events (tenant, subject) where subject is not null;
 create index events_correlation on fluxa.events (correlation_id);
-create index events_time on fluxa.events using brin (time) with (pages_per_range = 16);
+create index events_time on fluxa.events using brin (time) with (pages_per_range = 16, autosummarize = on);
+create index events_received on fluxa.events using brin (received_at) with (pages_per_range = 16, autosummarize = on);
 
 -- Months are added without stopping writers: the empty table is made alone, then attached.
 create function fluxa.ensure_month(month date) returns boolean
