@@ -5,7 +5,7 @@ import datetime as dt
 import json
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -92,18 +92,13 @@ def alter(file: Path) -> None:
     file.write_bytes(bytes(content))
 
 
-def kill(pid: int) -> None:
-    """What an out-of-memory killer or a power cut does: no warning, no clean-up."""
-    os.kill(pid, signal.SIGKILL)
+def kill(processes: Mapping[str, int]) -> None:
+    """What a power cut does to processes: no warning, no clean-up."""
+    for pid in processes.values():
+        os.kill(pid, signal.SIGKILL)
 
 
-async def replaced(stack: Stack, name: str, pid: int, *, deadline_s: float = 60.0) -> int:
-    """Wait until the supervisor has started the process again; its new process id.
-
-    Raises:
-        TimeoutError: if it does not.
-    """
-    async with asyncio.timeout(deadline_s):
-        while (now := stack.state.children.get(name, pid)) == pid:
-            await asyncio.sleep(0.1)
-    return now
+def freeze(processes: Mapping[str, int]) -> None:
+    """Stop processes in their tracks: they keep what they hold and take nothing new."""
+    for pid in processes.values():
+        os.kill(pid, signal.SIGSTOP)

@@ -128,7 +128,7 @@ def audit(ledger: Ledger, found: Found, to_be_parked: dict[tuple[str, str], str]
             _number(ledger.duplicates if unsure and duplicates >= ledger.duplicates else duplicates),
         ),
         Check("identities counted otherwise than sent", _number(0), _number(len(seen_wrong))),
-        Check("parked, each with its code", _codes(to_be_parked), _codes(found.parked)),
+        *_parked(found, to_be_parked),
         Check("messages left in the queue", _number(0), _number(found.queued)),
     ]
 
@@ -141,5 +141,12 @@ def _missing(found: Found, acknowledged: set[tuple[str, str]]) -> int:
     return sum(1 for identity in acknowledged if identity not in found.stored and identity not in found.parked)
 
 
-def _codes(parked: dict[tuple[str, str], str]) -> str:
-    return ", ".join(f"{identity[1]} {code}" for identity, code in sorted(parked.items())) or "none"
+def _parked(found: Found, to_be_parked: dict[tuple[str, str], str]) -> list[Check]:
+    checks = []
+    for code in sorted(set(to_be_parked.values())):
+        due = {identity for identity, expected in to_be_parked.items() if expected == code}
+        there = sum(1 for identity in due if found.parked.get(identity) == code)
+        checks.append(Check(f"parked as {code}", _number(len(due)), _number(there)))
+    others = sum(1 for identity, code in found.parked.items() if to_be_parked.get(identity) != code)
+    checks.append(Check("parked otherwise", _number(0), _number(others)))
+    return checks

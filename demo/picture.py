@@ -91,7 +91,7 @@ def in_characters(course: Course, marks: dict[str, float]) -> str:
     highest = max(max(pair) for pair in course.flow.values())
     steps = _steps(highest)
     figure.ruler("y").lim(0, highest * 1.05)
-    figure.legend(x=3, y=_ROWS - 9)
+    figure.legend(x=3, y=4)
     figure.ruler("y").ticks(steps, [f"{step / 1000:g}k" for step in steps])
     figure.label("seconds since the first event")
     return str(figure.build())

@@ -46,7 +46,9 @@ class Screen:
     """The terminal."""
 
     def __init__(self) -> None:
-        self.console = Console(width=min(WIDTH, Console().width), highlight=False, record=True)
+        terminal = Console()
+        width = min(WIDTH, terminal.width) if terminal.is_terminal else WIDTH
+        self.console = Console(width=width, highlight=False, record=True)
 
     def chapter(self, title: str) -> None:
         """A heading."""

@@ -7,20 +7,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from fluxa.apps.stack import home as home_files
 
 LOG = "up.log"
+_TERMINAL = {"COLUMNS": "98", "FORCE_COLOR": "1", "TERM": "xterm-256color"}
 FREE_PORTS = {"ingest_port": "0", "query_port": "0", "processor_port": "0"}
 
 
 def command(home: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """A `fluxa` command on that home, run by this interpreter."""
     overrides = [part for name, value in (settings or {}).items() for part in ("--set", f"{name}={value}")]
-    start = "from fluxa.cli.main import main; main()"
-    return (sys.executable, "-c", start, "--home", str(home), *overrides, *arguments)
+    return (sys.executable, "-m", "fluxa", "--home", str(home), *overrides, *arguments)
 
 
 class Stack:
@@ -57,17 +57,18 @@ class Stack:
         """Process ids of the processors by name."""
         return {name: pid for name, pid in self.state.children.items() if name.startswith("processor")}
 
-    @contextlib.contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Freeze the processors while the block runs: they hold what they have and take nothing new."""
-        pids = list(self.processors().values())
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+    async def replaced(self, killed: Mapping[str, int], *, deadline_s: float = 60.0) -> dict[str, int]:
+        """Wait until the supervisor has started killed processes again; their new process ids by name.
+
+        Raises:
+            TimeoutError: if it does not.
+        """
+        async with asyncio.timeout(deadline_s):
+            while True:
+                now = self.state.children
+                if all(now.get(name, pid) != pid for name, pid in killed.items()):
+                    return {name: now[name] for name in killed}
+                await asyncio.sleep(0.05)
 
     async def queue_depth(self, queue: str) -> int:
         """Messages in a queue, delayed and leased ones included."""
@@ -87,14 +88,17 @@ class Stack:
             f"kill {self.state.pid}    # stops everything in order",
         )
 
-    async def command(self, *arguments: str) -> str:
-        """Run a `fluxa` command; its output.
+    async def command(self, *arguments: str, coloured: bool = False) -> str:
+        """Run a `fluxa` command; its output, for a terminal with colours if wanted.
 
         Raises:
             RuntimeError: if it fails; holds what it said.
         """
         process = await asyncio.create_subprocess_exec(
-            *command(self.home, *arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            *command(self.home, *arguments),
+            env={**os.environ, **(_TERMINAL if coloured else {})},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
         out, err = await process.communicate()
         if process.returncode:

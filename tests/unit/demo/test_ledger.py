@@ -73,8 +73,9 @@ def _park_another(found: Found) -> None:
         (_invent, "stored, but never acknowledged"),
         (_miscount, "identities counted otherwise than sent"),
         (_miscount, "duplicates acknowledged, not stored"),
-        (_other_code, "parked, each with its code"),
-        (_park_another, "parked, each with its code"),
+        (_other_code, "parked as HashMismatch"),
+        (_other_code, "parked otherwise"),
+        (_park_another, "parked otherwise"),
     ],
 )
 def test_a_difference_is_noticed(spoil: Callable[[Found], None], claim: str) -> None:
