@@ -1,6 +1,7 @@
 """Asks the database what became of everything, after the last event was processed."""
 
 import datetime as dt
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -23,17 +24,15 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How the run went over time, second by second from its first event.
+    """How the run went over time, by seconds since it began.
 
     Attributes:
         flow: second to (received, stored).
         latency: second of arrival to (p50, p95, p99) in seconds.
-        began_at: the time of second 0.
     """
 
     flow: dict[int, tuple[int, int]]
     latency: dict[int, tuple[float, float, float]]
-    began_at: dt.datetime
 
 
 class Audit:
@@ -59,19 +58,17 @@ class Audit:
             queued=queued,
         )
 
-    async def latency(self) -> Latency:
-        """From the door to the table, over all events."""
-        return Latency(*map(float, await self._database.fetch_value(_SQL["measure_latency"], self._tenant)))
+    async def latency(self, began: dt.datetime) -> Latency:
+        """From the door to the table, over all events that came since."""
+        return Latency(*map(float, await self._database.fetch_value(_SQL["measure_latency"], self._tenant, began)))
 
-    async def course(self) -> Course:
-        """How it went over time."""
-        flow = await self._database.fetch(_SQL["list_flow"], self._tenant)
-        latency = await self._database.fetch(_SQL["list_latency"], self._tenant)
-        began: dt.datetime = flow[0]["second"]
+    async def course(self, began: dt.datetime) -> Course:
+        """How it went over time, from a moment on."""
+        flow = await self._database.fetch(_SQL["list_flow"], self._tenant, began)
+        latency = await self._database.fetch(_SQL["list_latency"], self._tenant, began)
         return Course(
             flow={_second(row["second"], began): (row["received"], row["stored"]) for row in flow},
             latency={_second(row["second"], began): tuple(map(float, row["seconds"])) for row in latency},  # type: ignore[misc]
-            began_at=began,
         )
 
     async def busiest_story(self) -> str:
@@ -81,4 +78,4 @@ class Audit:
 
 
 def _second(moment: dt.datetime, began: dt.datetime) -> int:
-    return round((moment - began).total_seconds())
+    return max(0, math.ceil((moment - began).total_seconds()))

@@ -15,7 +15,7 @@ select (select count(*) from fluxa.idempotency_keys where tenant = $1)
 
 -- name: measure_latency
 select percentile_cont(array[0.5, 0.95, 0.99, 1.0]) within group (order by extract(epoch from stored_at - received_at))
-from fluxa.events where tenant = $1;
+from fluxa.events where tenant = $1 and received_at >= $2;
 
 -- name: list_flow
 -- Events a second: when they came through the door, and when they were stored.
@@ -23,9 +23,9 @@ select second,
        count(*) filter (where what = 'received') as received,
        count(*) filter (where what = 'stored') as stored
 from (
-    select date_trunc('second', received_at) as second, 'received' as what from fluxa.events where tenant = $1
+    select date_trunc('second', received_at) as second, 'received' as what from fluxa.events where tenant = $1 and received_at >= $2
     union all
-    select date_trunc('second', stored_at), 'stored' from fluxa.events where tenant = $1
+    select date_trunc('second', stored_at), 'stored' from fluxa.events where tenant = $1 and received_at >= $2
 ) as moments
 group by second
 order by second;
@@ -35,7 +35,7 @@ order by second;
 select date_trunc('second', received_at) as second,
        percentile_cont(array[0.5, 0.95, 0.99]) within group (order by extract(epoch from stored_at - received_at))
            as seconds
-from fluxa.events where tenant = $1
+from fluxa.events where tenant = $1 and received_at >= $2
 group by second
 order by second;
 

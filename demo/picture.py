@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 
 RECEIVED, STORED, MARK = "#0284c7", "#0f766e", "#be123c"
 _COLUMNS, _ROWS = 96, 15
-_QUANTILES = (("p99", "#99d5cf"), ("p95", "#2fa39a"), ("p50", "#0b4f4a"))
+_QUANTILES = (("p99", "#a7dcd6", 5.0), ("p95", "#2fa39a", 1.8), ("p50", "#0b4f4a", 1.8))
 
 
 def draw(course: Course, marks: dict[str, float], file: Path) -> None:
@@ -37,9 +37,9 @@ def draw(course: Course, marks: dict[str, float], file: Path) -> None:
     above.set_ylim(bottom=0)
     above.set_title("What came through the door, and what was stored", loc="left", fontsize=11, weight="bold")
     arrivals = sorted(course.latency)
-    for place, (name, colour) in enumerate(_QUANTILES):
+    for place, (name, colour, width) in enumerate(_QUANTILES):
         values = [max(0.001, course.latency[second][2 - place]) for second in arrivals]
-        below.plot(arrivals, values, color=colour, linewidth=1.8, label=name)
+        below.plot(arrivals, values, color=colour, linewidth=width, label=name)
     below.set_yscale("log")
     below.set_ylabel("seconds")
     below.yaxis.set_major_locator(LogLocator(subs=(1, 3)))

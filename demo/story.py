@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import itertools
 import time
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from demo.mischief import Kind
 from demo.screen import Bars, Screen
 from demo.sender import Sender
 from demo.stack import Stack
+from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import ErrorCode
 
 CONNECTIONS = 3
@@ -47,6 +49,7 @@ class Run:
     killed: int = 0
     replaced: int = 0
     began: float = 0.0
+    began_at: dt.datetime = field(default_factory=SystemClock().now)
     sending_s: float = 0.0
     storing_s: float = 0.0
 
@@ -80,7 +83,7 @@ async def stream(wish: Wish, stack: Stack, screen: Screen, sender: Sender, audit
     large = itertools.islice(incidents.diaries(flights.flights(), days=days + 1), 1, None)
     lines = itertools.chain(mischief.lines(flights.flights(wish.events), wish.seed), large)
     expected = round(wish.events * (1 + mischief.TWICE + mischief.FORGED + mischief.MALFORMED)) + days
-    run.began = time.monotonic()
+    run.began, run.began_at = time.monotonic(), SystemClock().now()
     with screen.bars(expected) as bars:
         bars.resize(expected, wish.events + days)
         watch = asyncio.create_task(_watch(bars, audit))
@@ -141,8 +144,8 @@ async def report(wish: Wish, stack: Stack, screen: Screen, audit: Audit, run: Ru
     checks.append(ledger.Check("processors killed without warning, and replaced", str(run.killed), str(run.replaced)))
     screen.checks(checks)
     screen.chapter("4  How it went")
-    _figures(screen, run, found.stored.total(), await audit.latency())
-    course = await audit.course()
+    _figures(screen, run, found.stored.total(), await audit.latency(run.began_at))
+    course = await audit.course(run.began_at)
     wish.output.mkdir(parents=True, exist_ok=True)
     picture.draw(course, run.marks, wish.output / "flow.png")
     screen.console.print()
