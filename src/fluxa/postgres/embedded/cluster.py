@@ -19,6 +19,7 @@ USER = "fluxa"
 _BUILTIN_LOCALE = 17
 _INITDB_TIMEOUT_S = 120
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only its size is read
 _INCLUDES = "\ninclude_if_exists = 'fluxa.conf'\ninclude_if_exists = 'local.conf'\n"
 
 
@@ -90,7 +91,8 @@ def create(installation: Installation, identity: Identity, layout: Layout) -> No
 
 def configure(layout: Layout, identity: Identity, extra: Mapping[str, str]) -> None:
     """Write the settings for this machine as it is today; `extra` wins over ours, the user's `local.conf` over both."""
-    values = tuning.settings(memory_bytes(), shutil.disk_usage(layout.base).free)
+    shared = shutil.disk_usage(_SHARED_MEMORY).total if _SHARED_MEMORY.is_dir() else None
+    values = tuning.settings(memory_bytes(), shutil.disk_usage(layout.base).free, shared)
     values |= {"log_directory": str(layout.log), **extra}
     target = layout.data / "fluxa.conf"
     fresh = target.with_suffix(".new")

