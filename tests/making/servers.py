@@ -22,7 +22,7 @@ from fluxa.postgres.embedded import process
 from fluxa.postgres.embedded.layout import Layout
 
 NOBODY = 65534
-_PROGRAM = Path(__file__).parents[1] / "integration" / "embedded" / "server_user.py"
+_PROGRAM = Path(__file__).parents[1] / "integration" / "postgres" / "embedded" / "server_user.py"
 
 
 def end_server(home: Path) -> None:

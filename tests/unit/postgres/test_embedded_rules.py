@@ -44,7 +44,7 @@ def test_settings_are_quoted() -> None:
     assert "x = 'it''s a \\\\ '\n" in tuning.render({"x": "it's a \\ "})
 
 
-_DATA = Path("/home/ann/data")
+_DATA = Path("/fluxa/data")
 _NEW, _OLD = Installation(Path("/new"), 18, "18.6"), Installation(Path("/old"), 16, "16.14")
 
 
