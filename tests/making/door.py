@@ -26,6 +26,7 @@ from fluxa.queue.record import Record
 from fluxa.telemetry.log import make_logger
 from fluxa.testing.serving import serving
 from fluxa.testing.signals import Signals
+from fluxa.web import openapi
 from fluxa.web.app import App
 from fluxa.web.bodies import Bodies
 from fluxa.web.idempotency import RequestKeys
@@ -79,8 +80,9 @@ async def open_door(
         clock=SystemClock(),
         hook=signals.hear,
     )
+    rows = [*routes(door, bodies, RequestKeys(database, logger)), *schema_routes(registry, store, bodies)]
     app = App(
-        [*routes(door, bodies, RequestKeys(database, logger)), *schema_routes(registry, store, bodies)],
+        [*rows, openapi.route(rows, version="0")],
         identify=bearer(_verify),
         hook=signals.hear,
         logger=logger,

@@ -91,7 +91,13 @@ def _none_accepted(
     return Response(status=422, body=json.encode(problem), content_type=MEDIA_TYPE)
 
 
-_ATTRIBUTE = {"type": "string", "minLength": 1, "maxLength": 1024}
+_ATTRIBUTE = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 1024,
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
+    "description": "at most 1024 bytes of UTF-8, without control characters",
+}
 _EVENT = {
     "title": "CloudEvent",
     "description": "CloudEvents 1.0.2, JSON event format; further members in a-z and 0-9 are extension attributes.",
@@ -131,15 +137,20 @@ _REFUSED = {
 }
 
 
-def _header(name: str, description: str) -> dict[str, object]:
-    return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
+def _header(name: str, description: str, pattern: str = "") -> dict[str, object]:
+    schema = {"type": "string", "pattern": pattern} if pattern else {"type": "string"}
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
 _OPERATION = Operation(
     summary="Take events in; what is answered as accepted is durable.",
     parameters=(
-        _header("Content-Digest", "sha-256 or sha-512 of the body as sent (RFC 9530); a mismatch is refused"),
-        _header("Idempotency-Key", "a repeat with the same key gets the first answer, for 24 hours"),
+        _header(
+            "Content-Digest",
+            "sha-256 or sha-512 of the body as sent (RFC 9530); a mismatch is refused",
+            "^(sha-256|sha-512)=:[A-Za-z0-9+/]+=*:$",
+        ),
+        _header("Idempotency-Key", "a repeat with the same key gets the first answer, for 24 hours", "^[!-~]{1,255}$"),
         _header("Prefer", "return=minimal: the results leave out the accepted events (RFC 7240)"),
         _header("X-Correlation-ID", "the story these events belong to, if traceparent does not say"),
     ),
