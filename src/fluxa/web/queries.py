@@ -13,6 +13,8 @@ from fluxa.web.routes import Scope
 _EARLIEST = dt.datetime.min.replace(tzinfo=dt.UTC)
 _LATEST = dt.datetime.max.replace(tzinfo=dt.UTC)
 _SHOWN_MAX = 60
+TEXT_MAX = 1024
+"""The longest text parameter, in characters."""
 PLAIN_TEXT = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 """What a text parameter may hold, as OpenAPI says it."""
 
@@ -41,13 +43,13 @@ class Query:
                 raise invalid(name, "is given more than once")
             self._values[name] = _decoded(name, raw_value)
 
-    def text(self, name: str, *, max_bytes: int = 1024) -> str | None:
+    def text(self, name: str) -> str | None:
         """A text, or None if it is not given."""
         value = self._values.get(name)
         if value is None:
             return None
-        if not value or len(value.encode()) > max_bytes:
-            raise invalid(name, f"must have 1 to {max_bytes} bytes")
+        if not 0 < len(value) <= TEXT_MAX:
+            raise invalid(name, f"must have 1 to {TEXT_MAX} characters")
         if any(character < " " or "\x7f" <= character <= "\x9f" for character in value):
             raise invalid(name, "holds a control character")
         return value
@@ -83,7 +85,7 @@ class Query:
 
 def parameter(name: str, description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
     """The OpenAPI object of an optional query parameter; a text unless a schema says otherwise."""
-    text = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": PLAIN_TEXT}
+    text = {"type": "string", "minLength": 1, "maxLength": TEXT_MAX, "pattern": PLAIN_TEXT}
     return {"name": name, "in": "query", "description": description, "schema": schema or text}
 
 

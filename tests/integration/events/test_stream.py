@@ -294,7 +294,7 @@ async def test_too_many_streams_are_told_to_come_back(stand: QueryStand) -> None
         ({"after": "zz"}, None, "/after"),
         ({}, "zz", "/Last-Event-ID"),
         ({"limit": "1"}, None, "/limit"),
-        ({"after": "OTk5OTk5OTk5OTk5LjE"}, None, "/after"),
+        ({"after": "5.-1"}, None, "/after"),
     ],
 )
 async def test_a_position_that_is_none_of_ours_is_refused(
@@ -305,6 +305,14 @@ async def test_a_position_that_is_none_of_ours_is_refused(
         answer = await client.get("/v1/events/stream", params=params, headers=headers)
     assert answer.status_code == 400
     assert answer.json()["pointer"] == pointer
+    assert not stand.tailer._rings
+
+
+async def test_a_position_from_another_database_is_refused_instead_of_waiting_for_ever(stand: QueryStand) -> None:
+    async with stand.client() as client:
+        answer = await client.get("/v1/events/stream", params={"after": "999999999999.1"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "Refused")
+    assert "another database" in answer.json()["detail"]
     assert not stand.tailer._rings
 
 

@@ -69,7 +69,7 @@ class Follower:
         """What to send, piece by piece; ends with an `end` event that says why.
 
         Raises:
-            FluxaError: before the first chunk: `ShuttingDown`, `Overloaded`, `InvalidRequest` or an outage.
+            FluxaError: before the first chunk: `ShuttingDown`, `Overloaded`, `Refused` or an outage.
         """
         ring = await self._tailer.follow(self._tenant)
         try:
@@ -97,10 +97,9 @@ class Follower:
             return ring.end
         if self._after > await self._reads.horizon():
             raise FluxaError(
-                ErrorCode.INVALID_REQUEST,
+                ErrorCode.REFUSED,
                 "The position is ahead of all events: it is from another database, or from before a restore. "
-                "Connect without it.",
-                pointer="/after",
+                "What comes next cannot be told from it. Connect without it.",
             )
         return self._after
 

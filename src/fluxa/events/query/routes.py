@@ -7,7 +7,7 @@ from typing import Any
 
 from fluxa.events.query.find import find_event, list_events
 from fluxa.events.query.follow import MEDIA_TYPE, Follower, StreamLimits
-from fluxa.events.query.rules import position
+from fluxa.events.query.rules import CURSOR_PATTERN, position
 from fluxa.events.query.schemas import EventItem, EventPage, Position, Trace
 from fluxa.events.query.store import EventReads, Filters
 from fluxa.events.query.tail import Tailer
@@ -25,7 +25,7 @@ LIMIT_MAX = 1000
 LIMIT_DEFAULT = 100
 
 _MOMENT: dict[str, Any] = {"type": "string", "format": "date-time"}
-_CURSOR: dict[str, Any] = {"type": "string", "pattern": r"^[A-Za-z0-9_=-]+$", "maxLength": 64}
+_CURSOR: dict[str, Any] = {"type": "string", "pattern": CURSOR_PATTERN}
 _LIMIT: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
 _FILTERS = (
     parameter("type", "Only events of this type."),
@@ -45,21 +45,26 @@ _LIST_PARAMETERS = (
 _GET_PARAMETERS = (parameter("source", "Where it comes from, if several sources use the id."),)
 _STREAM_PARAMETERS = (
     *_FILTERS,
-    parameter("after", "Begin after this position (an event's `id:` line); else with what comes from now on.", _CURSOR),
-    {
-        "name": "Last-Event-ID",
-        "in": "header",
-        "description": "The same as `after`; what an EventSource sends by itself.",
-        "schema": _CURSOR,
-    },
+    parameter(
+        "after",
+        "Begin after this position (an event's `id`); else with what comes from now on. The header `Last-Event-ID`, "
+        "which an EventSource sends by itself when it comes back, means the same and goes first.",
+        _CURSOR,
+    ),
 )
 _TRACE_PARAMETERS = (
     parameter("event_id", "Only this event of the story."),
     parameter("limit", "Events at most.", _LIMIT),
 )
 _STREAM = {
-    "type": "string",
-    "description": "Server-sent events; each `data` is an event as in the list, each `id` its position.",
+    "type": "object",
+    "description": "One server-sent event. The event `end` says why the stream ends; any other is a stored event.",
+    "required": ["data"],
+    "properties": {
+        "data": {"type": "string", "description": "The JSON of an event as in the list."},
+        "id": {"type": "string", "description": "Its position, for `Last-Event-ID` or `after`."},
+        "event": {"type": "string", "description": "`end`, or none."},
+    },
 }
 
 
@@ -153,7 +158,11 @@ _LIST = Operation("Events, newest first", _LIST_PARAMETERS, responses={200: ("A 
 _FOLLOW = Operation(
     "New events as they are stored",
     _STREAM_PARAMETERS,
-    responses={200: ("The stream.", Media(MEDIA_TYPE, _STREAM)), 429: ("Too many streams.", None)},
+    responses={
+        200: ("The stream.", Media(MEDIA_TYPE, _STREAM)),
+        409: ("The position is ahead of all events.", None),
+        429: ("Too many streams.", None),
+    },
 )
 _GET = Operation(
     "One event; percent-encode its id (a slash as %2F)",
