@@ -7,7 +7,7 @@ from fluxa.apps.database import open_database, open_wakeups
 from fluxa.apps.engines import object_store, queue_backend
 from fluxa.apps.observe import Telemetry, observe
 from fluxa.apps.process import Tie
-from fluxa.apps.server import Draining, limits_of, listen, serve
+from fluxa.apps.server import Draining, limits_of, listen, serve, url_of
 from fluxa.apps.settings import Settings
 from fluxa.auth.api_keys import ApiKeys
 from fluxa.auth.key_guard import KeyGuard
@@ -43,6 +43,7 @@ async def ingest(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
     told = observe(SERVICE, settings.log_level)
     life = Lifetime()
     bound = listen(tie, settings.ingest_host, settings.ingest_port, setting="ingest_port")
+    address = url_of(bound)
     try:
         database = await open_database(life, settings, SERVICE, hook=told.hook)
         _, notifier = await open_wakeups(life, settings, database)
@@ -73,7 +74,7 @@ async def ingest(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
             bound,
             limits_of(settings),
             stopping=stopping,
-            ready=lambda: told.ready(tie.ready),
+            ready=lambda: told.ready(address, tie.ready),
             drain=draining.drain,
         )
     finally:

@@ -29,9 +29,9 @@ class Telemetry:
     metrics: Metrics
     hook: Hook
 
-    def ready(self, tell: Callable[[], None]) -> None:
-        """Say that the process takes work: in the log, and to the supervisor by `tell`."""
-        self.logger.info("ready")
+    def ready(self, url: str, tell: Callable[[], None]) -> None:
+        """Say that the process takes work, and where: in the log, and to the supervisor by `tell`."""
+        self.logger.info("ready", url=url)
         tell()
 
 

@@ -7,7 +7,7 @@ from fluxa.apps.database import open_database, open_wakeups
 from fluxa.apps.engines import object_store, queue_backend
 from fluxa.apps.observe import Telemetry, observe
 from fluxa.apps.process import Tie
-from fluxa.apps.server import Draining, limits_of, listen, serve
+from fluxa.apps.server import Draining, limits_of, listen, serve, url_of
 from fluxa.apps.settings import Settings
 from fluxa.auth.api_keys import ApiKeys
 from fluxa.auth.key_guard import KeyGuard
@@ -41,6 +41,7 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
     clock = SystemClock()
     life = Lifetime()
     bound = listen(tie, settings.processor_host, settings.processor_port, setting="processor_port")
+    address = url_of(bound)
     try:
         database = await open_database(life, settings, SERVICE, hook=told.hook)
         listener, notifier = await open_wakeups(life, settings, database)
@@ -70,7 +71,7 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             bound,
             limits_of(settings),
             stopping=stopping,
-            ready=lambda: told.ready(tie.ready),
+            ready=lambda: told.ready(address, tie.ready),
             drain=draining.drain,
         )
     finally:

@@ -7,7 +7,7 @@ from fluxa.apps.database import open_database
 from fluxa.apps.engines import object_store
 from fluxa.apps.observe import observe
 from fluxa.apps.process import Tie
-from fluxa.apps.server import Draining, limits_of, listen, serve
+from fluxa.apps.server import Draining, limits_of, listen, serve, url_of
 from fluxa.apps.settings import Settings
 from fluxa.auth.api_keys import ApiKeys
 from fluxa.auth.key_guard import KeyGuard
@@ -33,6 +33,7 @@ async def query(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
     clock = SystemClock()
     life = Lifetime()
     bound = listen(tie, settings.query_host, settings.query_port, setting="query_port")
+    address = url_of(bound)
     try:
         database = await open_database(life, settings, SERVICE, hook=told.hook)
         objects = object_store(settings)
@@ -53,7 +54,12 @@ async def query(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
             await tailer.stop()  # a stream would else keep the server waiting for its end
 
         await serve(
-            app, bound, limits_of(settings), stopping=stopping, ready=lambda: told.ready(tie.ready), drain=drain
+            app,
+            bound,
+            limits_of(settings),
+            stopping=stopping,
+            ready=lambda: told.ready(address, tie.ready),
+            drain=drain,
         )
     finally:
         bound.close()
