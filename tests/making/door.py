@@ -30,7 +30,7 @@ from fluxa.web import openapi
 from fluxa.web.app import App
 from fluxa.web.bodies import Bodies
 from fluxa.web.idempotency import RequestKeys
-from fluxa.web.identity import bearer
+from fluxa.web.identity import VerifyToken, bearer
 
 KEYS = {"key-acme": "acme", "key-other": "other"}
 
@@ -61,7 +61,12 @@ class Stand:
 
 @contextlib.asynccontextmanager
 async def open_door(
-    database: Database, folder: Path, *, limits: CollectorLimits | None = None, body_timeout_s: float = 5.0
+    database: Database,
+    folder: Path,
+    *,
+    limits: CollectorLimits | None = None,
+    body_timeout_s: float = 5.0,
+    verify: VerifyToken = _verify,
 ) -> AsyncIterator[Stand]:
     """The door, served on a free loopback port."""
     signals, log = Signals(), io.StringIO()
@@ -83,7 +88,7 @@ async def open_door(
     rows = [*routes(door, bodies, RequestKeys(database, logger)), *schema_routes(registry, store, bodies)]
     app = App(
         [*rows, openapi.route(rows, version="0")],
-        identify=bearer(_verify),
+        identify=bearer(verify),
         hook=signals.hear,
         logger=logger,
     )
