@@ -118,3 +118,27 @@ async def test_a_dead_letter_that_was_altered_is_no_longer_readable_and_goes_bac
     (delivery,) = await backend.claim("orders", limit=1, lease_s=30)
     assert delivery.defect is not None
     assert delivery.defect.code == "HashMismatch"
+
+
+@pytest.mark.req("QUEUE-8")
+async def test_a_pgmq_without_headers_is_refused_with_what_to_do(backend: PgmqBackend, database: Database) -> None:
+    await database.execute("select pgmq.create('old_dlq')")
+    await database.execute("alter table pgmq.q_old_dlq drop column headers")
+    with pytest.raises(FluxaError, match=r"1\.5\.0 or later") as caught:
+        await backend.create("old")
+    assert caught.value.code == "Configuration"
+
+
+@pytest.mark.req("QUEUE-1")
+async def test_the_message_column_is_kept_uncompressed_and_the_table_vacuumed_by_count(
+    backend: PgmqBackend, database: Database, seen: list[str]
+) -> None:
+    row = await database.fetch_row(
+        "select attstorage::text as storage, reloptions from pg_attribute join pg_class on pg_class.oid = attrelid "
+        "where relname = 'q_orders' and attname = 'message'"
+    )
+    assert row is not None
+    assert row["storage"] == "e"
+    assert "autovacuum_vacuum_threshold=5000" in row["reloptions"]
+    await backend.create("orders")
+    assert not [text for text in seen if "alter table" in text], "altered again: that waits for everybody"

@@ -5,13 +5,13 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.errors import LeaseLostError
+from fluxa.kernel.errors import ErrorCode, FluxaError, LeaseLostError
 from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
 from fluxa.queue.backend import Capabilities, DeadLetterFilter, Delivery, Envelope, QueueMetrics, Settlement
 from fluxa.queue.backends.pgmq.claims import Claims, fences
-from fluxa.queue.backends.pgmq.tables import DEAD_SUFFIX, checked, statement, table
+from fluxa.queue.backends.pgmq.tables import DEAD_SUFFIX, checked, dead_table, statement, table
 from fluxa.queue.envelope import encode
 from fluxa.queue.parking import read_letter, redriven
 from fluxa.queue.record import DeadLetter
@@ -55,14 +55,20 @@ class PgmqBackend:
         """As `QueueBackend.create`.
 
         Raises:
-            FluxaError: `Configuration` if the name cannot name a queue.
+            FluxaError: `Configuration` if the name cannot name a queue, or PGMQ is too old for dead letters.
         """
-        for name in (checked(queue), f"{queue}{DEAD_SUFFIX}"):
-            async with self._database.transaction() as handle:
+        async with self._database.transaction() as handle:
+            for name in (checked(queue), f"{queue}{DEAD_SUFFIX}"):
                 await handle.execute(statement("create_queue", queue), name)
-                if await handle.fetch_value(statement("check_tuning", queue), f'pgmq."q_{name}"'):
-                    await handle.execute(statement("alter_storage", queue).replace(table(queue), f'pgmq."q_{name}"'))
-                    await handle.execute(statement("alter_vacuum", queue).replace(table(queue), f'pgmq."q_{name}"'))
+            if not await handle.fetch_value(statement("check_headers", queue), dead_table(queue)):
+                raise FluxaError(
+                    ErrorCode.CONFIGURATION,
+                    f"this database's PGMQ keeps no headers with {queue}{DEAD_SUFFIX}, where the facts about a dead "
+                    "letter belong; update the extension to 1.5.0 or later, then drop and create that queue again",
+                )
+            if await handle.fetch_value(statement("check_tuning", queue), table(queue)):
+                await handle.execute(statement("alter_storage", queue))
+                await handle.execute(statement("alter_vacuum", queue))
 
     async def send(
         self,
@@ -136,16 +142,17 @@ class PgmqBackend:
         return lost
 
     async def metrics(self, queue: str) -> QueueMetrics:
-        """As `QueueBackend.metrics`: exact up to 10 000 messages, beyond that estimated from table statistics."""
-        row = await self._database.fetch_row(statement("measure_queue", queue), table(queue), _COUNTED_MAX + 1)
+        """As `QueueBackend.metrics`: exact up to 10 000 messages, beyond that Postgres' running count."""
+        row = await self._database.fetch_row(
+            statement("measure_queue", queue), table(queue), dead_table(queue), _COUNTED_MAX + 1
+        )
         assert row is not None  # noqa: S101 - a select without from always gives one row
-        counted = int(row["counted"])
-        depth = counted if counted <= _COUNTED_MAX else max(counted, int(row["estimated"]))
+        depth = _depth(int(row["counted"]), int(row["estimated"]))
         return QueueMetrics(
             depth=depth,
             ready=max(0, depth - int(row["hidden"])),
             oldest_age_s=float(row["oldest_age_s"]),
-            dead=int(row["dead"]),
+            dead=_depth(int(row["dead_counted"]), int(row["dead_estimated"])),
         )
 
     async def dead_letters(
@@ -219,6 +226,10 @@ class PgmqBackend:
             return
         async with self._database.transaction() as handle:
             yield handle
+
+
+def _depth(counted: int, estimated: int) -> int:
+    return counted if counted <= _COUNTED_MAX else max(counted, estimated)
 
 
 def _id(message_id: str) -> int:

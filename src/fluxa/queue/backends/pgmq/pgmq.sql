@@ -5,6 +5,10 @@
 -- name: create_queue
 select pgmq.create($1)
 
+-- name: check_headers
+-- PGMQ has them since 1.5.0; what is known of a dead letter stands there.
+select exists (select from pg_attribute where attrelid = $1::text::regclass and attname = 'headers' and not attisdropped)
+
 -- name: check_tuning
 -- Whether the table still has PGMQ's own settings: altering it takes a lock that waits for everybody.
 select c.reloptions is null or a.attstorage <> 'e'
@@ -92,17 +96,17 @@ where message.msg_id = claimed.msg_id and message.read_ct = claimed.read_ct
 returning message.msg_id
 
 -- name: measure_queue
--- Counts up to $2 rows are exact; beyond that the depth is what the last analyze saw, scaled to the size of now.
+-- Counts up to $3 rows are exact; beyond that Postgres' running count of live rows is taken, which lags by seconds.
+-- The first row by id is the oldest.
 select
-    (select count(*) from (select from {queue} limit $2) as sample) as counted,
-    (select count(*) from (select from {queue} where vt > clock_timestamp() limit $2) as sample) as hidden,
-    (select count(*) from (select from {dead} limit $2) as sample) as dead,
+    (select count(*) from (select from {queue} limit $3) as sample) as counted,
+    (select count(*) from (select from {queue} where vt > clock_timestamp() limit $3) as sample) as hidden,
+    (select count(*) from (select from {dead} limit $3) as sample) as dead_counted,
     coalesce(
         (select extract(epoch from clock_timestamp() - enqueued_at)::float8 from {queue} order by msg_id limit 1), 0
     ) as oldest_age_s,
-    (select case when reltuples > 0 and relpages > 0
-        then (reltuples / relpages * pg_relation_size(oid) / current_setting('block_size')::int)::bigint else 0 end
-        from pg_class where oid = $1::text::regclass) as estimated
+    pg_stat_get_live_tuples($1::text::regclass) as estimated,
+    pg_stat_get_live_tuples($2::text::regclass) as dead_estimated
 
 -- name: list_dead
 select msg_id, enqueued_at, message::text as raw, headers::text as facts

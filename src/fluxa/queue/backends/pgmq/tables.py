@@ -33,8 +33,13 @@ def table(queue: str) -> str:
     return f'pgmq."q_{checked(queue)}"'
 
 
+def dead_table(queue: str) -> str:
+    """The quoted table of a queue's dead letters."""
+    return f'pgmq."q_{checked(queue)}{DEAD_SUFFIX}"'
+
+
 @functools.cache
 def statement(name: str, queue: str) -> str:
     """A statement of `pgmq.sql` with the tables of a queue in it."""
     text = _STATEMENTS[name]
-    return text.replace("{queue}", table(queue)).replace("{dead}", f'pgmq."q_{checked(queue)}{DEAD_SUFFIX}"')
+    return text.replace("{queue}", table(queue)).replace("{dead}", dead_table(queue))
