@@ -61,7 +61,7 @@ $(PY):
 
 $(VENV)/.%: lock/%.lock pyproject.toml | $(PY)
 	@echo "Installing what lock/$*.lock names into $(VENV) (the first time takes a minute or two)"
-	@$(PIP) --require-hashes -r lock/$*.lock
+	@$(PIP) --require-hashes --use-pep517 -r lock/$*.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -50,7 +50,18 @@ async def _main() -> None:
 
     bound = bind("127.0.0.1", 0, setting="port")
     url = url_of(bound)
-    await serve(app, bound, ServerLimits(), stopping=asyncio.Event(), ready=lambda: print(f"ready {url}", flush=True))
+    await serve(
+        app,
+        bound,
+        ServerLimits(),
+        stopping=asyncio.Event(),
+        ready=lambda: print(f"ready {url}", flush=True),
+        drain=_nothing,
+    )
+
+
+async def _nothing() -> None:
+    """There is nothing to drain: this server is ended by its parent."""
 
 
 if __name__ == "__main__":

@@ -1,16 +1,45 @@
 """What the catalogue and the error table list is what the code does: nothing missing, nothing made up."""
 
 import ast
+import typing
 
 from fluxa.kernel.errors import ERRORS, ErrorCode
 from fluxa.telemetry import catalogue
-from house.tree import SOURCE, python_files, syntax
+from house.tree import SOURCE, python_files, strings, syntax
 
+CATALOGUE = SOURCE / "telemetry" / "catalogue.py"
 METRICS = SOURCE / "telemetry" / "metrics.py"
+ERROR_TABLE = SOURCE / "kernel" / "errors.py"
+
+# Codes that users' handlers and the coming providers raise: dead letters and dashboards know them already (PIPE-9).
+FOR_HANDLERS = {
+    ErrorCode.HANDLER_TIMEOUT,
+    ErrorCode.HANDLER_ERROR,
+    ErrorCode.PROVIDER_THROTTLED,
+    ErrorCode.PROVIDER_UNAVAILABLE,
+    ErrorCode.PROVIDER_REJECTED,
+}
+
+
+def _attributes(owner: str) -> set[str]:
+    """Members of an enum that the code names, outside of the table itself."""
+    return {
+        node.attr
+        for path in python_files("src")
+        if path != ERROR_TABLE
+        for node in ast.walk(syntax(path))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).rpartition(".")[2] == owner
+    }
 
 
 def test_every_error_code_has_a_row() -> None:
     assert set(ERRORS) == set(ErrorCode)
+
+
+def test_every_error_code_is_used() -> None:
+    indirectly = {ErrorCode.LEASE_LOST, ErrorCode.DB_CONNECTION_ERROR}  # by classes of their own in the table's file
+    named = {ErrorCode[attribute] for attribute in _attributes("ErrorCode")}
+    assert named | FOR_HANDLERS | indirectly == set(ErrorCode)
 
 
 def test_rows_speak_in_sentences() -> None:
@@ -19,6 +48,12 @@ def test_rows_speak_in_sentences() -> None:
         assert not row.title.endswith("."), code
         assert row.action.endswith("."), code
         assert 400 <= row.status <= 599, code
+
+
+def test_every_metric_is_fed() -> None:
+    fed = {str(node.value) for path in python_files("src") if path != CATALOGUE for node in strings(path)}
+    unfed = [metric.name for metric in catalogue.METRICS if metric.name not in fed]
+    assert not unfed, unfed
 
 
 def test_metric_names_and_units_are_what_prometheus_asks() -> None:
@@ -40,3 +75,16 @@ def test_no_metric_is_made_outside_the_catalogue() -> None:
         and makers & {alias.name for alias in node.names}
     ]
     assert not strays, strays
+
+
+def test_every_signal_is_emitted() -> None:
+    emitted = {
+        ast.unparse(node.func).rpartition(".")[2]
+        for path in python_files("src")
+        if path.parent != CATALOGUE.parent
+        for node in ast.walk(syntax(path))
+        if isinstance(node, ast.Call)
+    }
+    signals = {kind.__name__ for kind in typing.get_args(catalogue.Signal)}
+    assert signals
+    assert not signals - emitted, f"listed, but emitted by nobody: {sorted(signals - emitted)}"

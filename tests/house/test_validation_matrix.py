@@ -48,7 +48,17 @@ def test_it(good):
 def test_a_test_counts_with_the_worst_of_its_cases(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = req(*rows)\n", "utf-8")
     (tmp_path / "test_spoilt.py").write_text(SPOILT, "utf-8")
-    command = ["env", f"PYTHONPATH={ROOT / 'tests'}", sys.executable, "-m", "pytest", "-q", "-p", "req_results"]
+    command = [
+        "env",
+        f"PYTHONPATH={ROOT / 'tests'}",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1",
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "req_results",
+    ]
     subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, timeout=60)
     written = json.loads((tmp_path / FILE).read_text("utf-8"))
     assert written == {"test_spoilt.py::test_it": {"rows": ["PIPE-1"], "outcome": "failed"}}

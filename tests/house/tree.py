@@ -55,19 +55,23 @@ def functions(path: Path) -> Iterator[Function]:
             yield node
 
 
-def strings(path: Path) -> Iterator[ast.Constant]:
+@functools.cache
+def strings(path: Path) -> tuple[ast.Constant, ...]:
     """All string literals of a file but its docstrings."""
     docstrings = {
         id(node.body[0].value)
         for node in ast.walk(syntax(path))
         if isinstance(node, ast.Module | ast.ClassDef | Function) and node.body and isinstance(node.body[0], ast.Expr)
     }
-    for node in ast.walk(syntax(path)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            yield node
+    return tuple(
+        node
+        for node in ast.walk(syntax(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    )
 
 
-def imported_names(path: Path) -> set[str]:
+@functools.cache
+def imported_names(path: Path) -> frozenset[str]:
     """Dotted names that a file imports; `from a import b` gives `a` and `a.b`, since `b` may be a module."""
     found: set[str] = set()
     for node in ast.walk(syntax(path)):
@@ -76,4 +80,4 @@ def imported_names(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return found
+    return frozenset(found)
