@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Iterable
 
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.errors import FluxaError
+from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
@@ -16,7 +16,7 @@ MONTHS_AHEAD = 3
 """Months that are made before their first event."""
 _DAY_S = 86_400.0
 _REPEAT_S = 60.0
-_DELETE_ROWS = 5_000
+_DELETE_BLOCKS = 128
 
 
 def month_of(moment: dt.datetime) -> dt.date:
@@ -82,11 +82,17 @@ class Partitions:
                     dropped.append(month)
         self._known = {month for month in self._known if month >= oldest}
         before = dt.datetime(oldest.year, oldest.month, 1, tzinfo=dt.UTC)
-        for statement in ("delete_old_keys", "delete_old_failures"):
-            deleted = _DELETE_ROWS
-            while deleted == _DELETE_ROWS:
-                deleted = await self._database.execute(_SQL[statement], before, _DELETE_ROWS)
+        await self._delete_old(before, "keys", find="find_old_keys", delete="delete_old_keys")
+        await self._delete_old(before, "failures", find="find_old_failures", delete="delete_old_failures")
         return dropped
+
+    async def _delete_old(self, before: dt.datetime, table: str, *, find: str, delete: str) -> None:
+        """Delete in small transactions, one stretch of the table after the other."""
+        if not await self._database.fetch_value(_SQL[find], before):
+            return
+        row = await self._database.fetch_row(_SQL["count_blocks"])
+        for block in range(0, 0 if row is None else int(row[table]), _DELETE_BLOCKS):
+            await self._database.execute(_SQL[delete], before, (block, 0), (block + _DELETE_BLOCKS, 0))
 
 
 class PartitionKeeper:
@@ -148,8 +154,9 @@ class PartitionKeeper:
             pause_s, status, code, detail = _DAY_S, Status.SUCCESS, "", ""
             try:
                 await self.keep()
-            except FluxaError as error:
-                pause_s, status, code, detail = _REPEAT_S, Status.FAILURE, error.code, error.detail
+            except Exception as error:  # noqa: BLE001 - the months must be kept tomorrow, whatever happened today
+                known = error if isinstance(error, FluxaError) else FluxaError(ErrorCode.INTERNAL, repr(error))
+                pause_s, status, code, detail = _REPEAT_S, Status.FAILURE, known.code, known.detail
             latency_s = self._clock.monotonic() - started
             self._hook(MaintenanceFinished("partitions", status, latency_s, error_code=code, detail=detail))
             await asyncio.sleep(pause_s)

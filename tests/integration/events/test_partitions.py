@@ -92,6 +92,35 @@ async def test_old_months_are_dropped_with_their_identities_and_failures(databas
         assert await database.fetch_value(f"select count(*) from fluxa.{table}") == 1, table  # noqa: S608 - our own names
 
 
+async def test_thousands_of_old_identities_go_and_the_young_ones_stay(database: Database) -> None:
+    partitions = Partitions(database)
+    await database.execute(
+        "insert into fluxa.idempotency_keys (tenant, id, source, received_at, ord)"
+        " select 'default', n::text, 's', '2026-01-15T00:00:00Z'::timestamptz + make_interval(days => n % 60), n"
+        " from generate_series(1, 30000) n"
+    )
+    young = await database.fetch_value(
+        "select count(*) from fluxa.idempotency_keys where received_at >= '2026-02-01T00:00:00Z'"
+    )
+    await partitions.drop_before(dt.date(2026, 2, 1))
+    assert await database.fetch_value("select count(*) from fluxa.idempotency_keys") == young > 0
+    assert not await database.fetch_value(
+        "select exists (select from fluxa.idempotency_keys where received_at < '2026-02-01T00:00:00Z')"
+    )
+
+
+async def test_a_pass_that_fails_is_told_and_repeated(database: Database) -> None:
+    signals = Signals()
+    clock = ManualClock(dt.datetime(2026, 4, 2, tzinfo=dt.UTC))
+    await Partitions(database).ensure([dt.date(2026, 1, 1)])
+    keeper = PartitionKeeper(Partitions(database), clock=clock, hook=signals.hear, retention_months=1)
+    await database.execute("drop function fluxa.drop_month")
+    await keeper.start()
+    failed = await signals.wait_for(MaintenanceFinished)
+    await keeper.stop()
+    assert (failed.status, failed.error_code) == (Status.FAILURE, "DBRejected")
+
+
 async def test_a_month_that_a_reader_holds_is_left_for_later(database: Database) -> None:
     partitions = Partitions(database)
     await partitions.ensure([dt.date(2026, 1, 1)])

@@ -22,7 +22,8 @@ from fluxa.telemetry.catalogue import OutageBegan, OutageEnded
 from making.events import event_text, make_record
 from making.pipeline import Pipeline
 
-_PROGRAM = Path(__file__).parent / "killed_processor.py"
+_KILLED = Path(__file__).parent / "killed_processor.py"
+_POISONED = Path(__file__).parent / "poisoned_processor.py"
 _STATEMENTS_MAX = 60
 _CUT = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'fluxa'"
 
@@ -36,12 +37,11 @@ def _mixed(round_: int) -> list[Record]:
     return [*(make_record(f"{round_}-{n}") for n in (1, 2, 1)), forged, away]
 
 
-async def _run_killed(url: str, fatal: int) -> tuple[int, str]:
+async def _run(program: Path, *args: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        _PROGRAM,
-        url,
-        str(fatal),
+        program,
+        *args,
         stdout=asyncio.subprocess.PIPE,
         env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
@@ -66,7 +66,7 @@ async def test_a_kill_before_any_statement_neither_loses_nor_doubles(
             pipeline.objects.content[f"{fatal}-away"] = b'{"n": "%d-away"}' % fatal
             (forged if "forged" in record.id else good).add(record.id)
         await pipeline.send(records)
-        code, statement = await _run_killed(database_url, fatal)
+        code, statement = await _run(_KILLED, database_url, str(fatal))
         await database.execute("update pgmq.q_events set vt = now()")  # the dead processor's leases end
         async with pipeline.running(ProcessorConfig(wait_s=0.02)):
             await pipeline.empty()
@@ -85,6 +85,27 @@ async def test_a_kill_before_any_statement_neither_loses_nor_doubles(
     parked = await database.fetch("select id from fluxa.failures where parked")
     assert sorted(row["id"] for row in parked) == sorted(forged)
     assert {"begin", "copy fluxa.events", "commit", "committed"} <= set(killed_at), killed_at
+
+
+@pytest.mark.req("PIPE-7", "QUEUE-3")
+async def test_an_event_that_kills_every_processor_is_parked_and_takes_no_neighbour_along(
+    database: Database, database_url: str
+) -> None:
+    pipeline = Pipeline(database)
+    good = [[make_record(f"{batch}-{n}") for n in range(10)] for batch in range(8)]
+    good[3].insert(5, make_record("poison", type_="poison"))
+    await pipeline.send(*good)
+    codes: list[int] = []
+    while not codes or codes[-1] != 0:
+        assert len(codes) < 12
+        code, _ = await _run(_POISONED, database_url)
+        codes.append(code)
+        await database.execute("update pgmq.q_events set vt = now()")  # the dead processor's leases end
+    assert set(codes) == {0, -signal.SIGKILL}
+    stored = await pipeline.stored()
+    assert stored.total() == len(stored) == 80
+    (letter,) = await pipeline.dead()
+    assert (letter.record.id, letter.code) == ("e-poison", ErrorCode.HANDLER_CRASH)
 
 
 @pytest.mark.req("PIPE-7", "PIPE-9")
