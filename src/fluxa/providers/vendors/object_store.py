@@ -29,6 +29,7 @@ CONTENT_MAX_BYTES = 16 * 1024 * 1024
 _INCOMING = "incoming"
 _LEFT_BEHIND_S = 3600.0
 _PROBE = "no-such-object"
+_NO_BUCKET = "NoSuchBucket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Objects:
         Raises:
             FluxaError: `ObjectStoreUnavailable`.
         """
-        with mapped(key):
+        with mapped(key, reads=False):
             try:
                 await self._limited(obstore.put_async(self._store, key, content, mode="create", use_multipart=False))
             except exceptions.AlreadyExistsError:
@@ -81,7 +82,7 @@ class Objects:
             FluxaError: `PayloadMissing` if there is none; `HashMismatch` if it is larger than any of ours;
                 `ObjectStoreUnavailable`.
         """
-        with mapped(key):
+        with mapped(key, reads=True):
             found = await self._limited(obstore.get_async(self._store, key))
             if found.meta["size"] > CONTENT_MAX_BYTES:
                 raise FluxaError(
@@ -92,8 +93,14 @@ class Objects:
 
     async def check(self) -> None:
         """Raise `ObjectStoreUnavailable` if the store does not answer."""
-        with mapped(_PROBE), contextlib.suppress(exceptions.NotFoundError, FileNotFoundError):
-            await self._limited(obstore.head_async(self._store, _PROBE))
+        try:
+            with mapped(
+                _PROBE, reads=True
+            ):  # a GET: the answer to a HEAD cannot tell a missing object from a missing bucket
+                await self._limited(obstore.get_async(self._store, _PROBE))
+        except FluxaError as error:
+            if error.code != ErrorCode.PAYLOAD_MISSING:
+                raise
 
     async def _limited(self, work: Awaitable[T]) -> T:
         async with asyncio.timeout(self._timeout_s):
@@ -130,7 +137,7 @@ class FolderObjects:
             FluxaError: `ObjectStoreUnavailable`, also when the disk is full.
         """
         incoming = f"{_INCOMING}/{uuid.uuid4().hex}"
-        with mapped(key):
+        with mapped(key, reads=False):
             if not (self._root / key).exists():
                 await self._limited(obstore.put_async(self._store, incoming, content, use_multipart=False))
                 try:
@@ -187,8 +194,8 @@ def _flush(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def mapped(key: str) -> Iterator[None]:
-    """Turn obstore's errors into Fluxa's.
+def mapped(key: str, *, reads: bool) -> Iterator[None]:
+    """Turn obstore's errors into Fluxa's; what is missing when one writes is the store itself.
 
     Raises:
         FluxaError: `PayloadMissing` or `ObjectStoreUnavailable`.
@@ -196,6 +203,13 @@ def mapped(key: str) -> Iterator[None]:
     try:
         yield
     except (exceptions.NotFoundError, FileNotFoundError) as error:
+        if not reads or _NO_BUCKET in str(
+            error
+        ):  # a mistaken setting must not look like lost objects: those are parked for good
+            raise FluxaError(
+                ErrorCode.OBJECT_STORE_UNAVAILABLE,
+                f"The folder or bucket does not exist; create it or correct the setting. {error}",
+            ) from error
         raise FluxaError(ErrorCode.PAYLOAD_MISSING, f"There is no object {key}.") from error
     except TimeoutError as error:
         raise FluxaError(
