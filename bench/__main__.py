@@ -27,6 +27,7 @@ from bench.rows import load as make_load
 from fluxa.kernel.clock import SystemClock
 
 FOLDER = Path(__file__).resolve().parent
+_REQUESTS = frozenset({"fluxa single", "static", "static bare"})
 _DEADLINE_S = 12 * 60.0
 
 
@@ -97,7 +98,10 @@ class Results:
 
     def figures(self) -> dict[str, Figure]:
         """Medians and spread, in the order of the table."""
-        found = {name: report.figure(rounds, HOW[name]) for name, rounds in self.rounds.items()}
+        found = {
+            name: report.figure(rounds, HOW[name], "requests/s" if name in _REQUESTS else "events/s")
+            for name, rounds in self.rounds.items()
+        }
         halves, tails = zip(*(fluxa_stack.quantiles(one.to_claim_ms) for one in self.idle), strict=True)
         answers = [fluxa_stack.quantiles(one.answer_ms)[0] for one in self.idle]
         samples = len(self.idle[0].to_claim_ms)

@@ -60,13 +60,13 @@ BARS = (
 PEERS = ("pgqueuer", "procrastinate", "chancy")
 
 
-def figure(measured: Sequence[Measured], settings: str) -> Figure:
+def figure(measured: Sequence[Measured], settings: str, unit: str = "events/s") -> Figure:
     """The rates of several rounds.
 
     Raises:
         statistics.StatisticsError: if there are none.
     """
-    return of_values([one.rate for one in measured], "events/s", measured[0].count, settings)
+    return of_values([one.rate for one in measured], unit, measured[0].count, settings)
 
 
 def of_values(values: Sequence[float], unit: str, count: int, settings: str) -> Figure:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import shutil
 import sys
 import tempfile
 import time
@@ -60,14 +61,15 @@ def main() -> int:
     wish = story.Wish(given.events, given.seed, given.output)
     screen = Screen()
     screen.console.rule("[bold]Fluxa: events in, each stored exactly once, found again", style="cyan")
-    folder = tempfile.mkdtemp(prefix="fluxa-demo-")
-    good = asyncio.run(_demonstrate(wish, screen, Path(folder) / "home", keep=given.keep))
+    home = Path(tempfile.mkdtemp(prefix="fluxa-demo-")) / "home"
+    good = asyncio.run(_demonstrate(wish, screen, home, keep=given.keep))
+    if good and not given.keep:
+        shutil.rmtree(home.parent)
     if good:
-        text = "Everything agrees: what was acknowledged is stored once or parked once, and nothing else is there."
+        text = "Everything agrees: what was acknowledged is stored once or parked once, and nothing else."
     else:
-        text = "Book and database differ: see the lines marked ✘."
-    screen.verdict(good=good, text=f"{text}\nPicture: {wish.output / 'flow.png'}")
-    screen.save(wish.output / "demo.svg")
+        text = f"Book and database differ: see the lines marked ✘. What the stack logged is in {home / stack.LOG}."
+    screen.verdict(good=good, text=f"{text}\nPictures: {wish.output / 'flow.png'}, {wish.output / 'demo.svg'}")
     return 0 if good else 1
 
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 
 RECEIVED, STORED, MARK = "#0284c7", "#0f766e", "#be123c"
 _COLUMNS, _ROWS = 96, 15
+_WHITE_BACKGROUND = "\x1b[48;5;15m"
 _QUANTILES = (("p99", "#a7dcd6", 5.0), ("p95", "#2fa39a", 1.8), ("p50", "#0b4f4a", 1.8))
 
 
@@ -94,7 +95,7 @@ def in_characters(course: Course, marks: dict[str, float]) -> str:
     figure.legend(x=3, y=4)
     figure.ruler("y").ticks(steps, [f"{step / 1000:g}k" for step in steps])
     figure.label("seconds since the first event")
-    return str(figure.build())
+    return str(figure.build()).replace(_WHITE_BACKGROUND, "")
 
 
 def _steps(highest: float) -> list[float]:

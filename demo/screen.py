@@ -1,6 +1,7 @@
 """What the demonstration shows in the terminal, legible in 100 columns; also kept as a picture of the real output."""
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rich.text import Text
 from demo.ledger import Check
 
 WIDTH = 100
+_FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 class Bars:
@@ -104,5 +106,6 @@ class Screen:
         self.console.print(Panel(Group(text), border_style="green" if good else "red", padding=(0, 2)))
 
     def save(self, file: Path) -> None:
-        """Keep everything shown so far as a picture."""
-        self.console.save_svg(str(file), title="make demo", theme=DIMMED_MONOKAI, clear=False)
+        """Keep everything shown so far as a picture, which loads no fonts from elsewhere."""
+        svg = self.console.export_svg(title="make demo", theme=DIMMED_MONOKAI, clear=False)
+        file.write_text(_FONT_FACE.sub("", svg), "utf-8")

@@ -78,7 +78,8 @@ class Stack:
 
     def ways_to_look(self) -> tuple[str, ...]:
         """Commands for someone who wants to see more, and how to stop it."""
-        start = f"fluxa --home {self.home}"
+        program = os.path.relpath(Path(sys.executable).parent / "fluxa")
+        start = f"{program} --home {self.home}"
         return (
             f"{start} events list --limit 5",
             f"{start} events tail",

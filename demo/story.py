@@ -150,6 +150,7 @@ async def report(wish: Wish, stack: Stack, screen: Screen, audit: Audit, run: Ru
     picture.draw(course, run.marks, wish.output / "flow.png")
     screen.console.print()
     screen.ansi(picture.in_characters(course, run.marks))
+    screen.save(wish.output / "demo.svg")
     await _story(stack, screen, audit)
     good = all(check.holds for check in checks)
     for surprise in run.ledger.surprises[:10]:

@@ -5,6 +5,7 @@ import datetime as dt
 import importlib
 import sys
 
+import asyncpg
 import uvloop
 
 from bench.rows import load
@@ -16,6 +17,9 @@ async def _produce(peer: str, url: str, count: int) -> None:
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     await module.produce(url, lines)
+    connection = await asyncpg.connect(url)  # fresh statistics: without them a peer's claim may take a bad plan
+    await connection.execute("analyze")
+    await connection.close()
     print("done", flush=True)
 
 
