@@ -162,4 +162,4 @@ async def stack(home: Path, *args: str, **settings: str) -> AsyncIterator[Progra
 
 def json_lines(text: str) -> Sequence[dict[str, Any]]:
     """What a command printed with `--json`."""
-    return [json.loads(line) for line in text.splitlines()]
+    return [json.loads(line) for line in text.split("\n") if line]
