@@ -200,8 +200,7 @@ class PgmqBackend:
 
     async def purge(self, queue: str, message_ids: Sequence[str]) -> int:
         """As `QueueBackend.purge`."""
-        rows = await self._database.fetch(statement("remove_dead", queue), [_id(one) for one in message_ids])
-        return len(rows)
+        return await self._database.execute(statement("purge_dead", queue), [_id(one) for one in message_ids])
 
     def _announce(self, queue: str, handle: Transaction) -> None:
         """Wake workers, once the transaction has committed: before that they would find nothing."""

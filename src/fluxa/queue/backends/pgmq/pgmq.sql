@@ -121,3 +121,6 @@ limit $4
 delete from {dead}
 where msg_id = any ($1::bigint[])
 returning msg_id, enqueued_at, message::text as raw, headers::text as facts
+
+-- name: purge_dead
+delete from {dead} where msg_id = any ($1::bigint[])
