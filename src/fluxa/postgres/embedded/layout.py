@@ -1,5 +1,6 @@
 """Where everything of the embedded server lies under Fluxa's home, and who owns it."""
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -116,6 +117,12 @@ class Layout:
                 f"{far} exists and is not a private folder of this user. Find out who made it and remove it.",
             )
         return far
+
+    def drop_socket_folder(self, folder: Path) -> None:
+        """Leave no empty temporary folder behind; the one beside the data stays."""
+        if folder.parent != self.base:
+            with contextlib.suppress(OSError):  # not empty: somebody else's file is no business of ours
+                folder.rmdir()
 
     def give_to(self, owner: int) -> None:
         """Hand everything below `base` to a user (as root only). Folders outside are not touched."""

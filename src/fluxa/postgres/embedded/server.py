@@ -308,6 +308,7 @@ class EmbeddedPostgres:
         for number in (signal.SIGINT, signal.SIGQUIT):  # fast, then immediate: the next start recovers
             process.signal_server(found.pid, number)
             if await self._wait_until_gone(found.pid):
+                self.layout.drop_socket_folder(found.socket_folder)
                 return True
         raise FluxaError(
             ErrorCode.EMBEDDED_POSTGRES,

@@ -118,11 +118,12 @@ async def test_a_pid_file_and_a_socket_lock_that_name_a_living_stranger_are_no_o
     await server.start()
     await _remember(server, "kept")
     await server.stop()
-    lines = [str(stranger), str(server.layout.data), "1", "5432", str(server.layout.base / "run"), "", "1 2", "ready"]
+    sockets = server.layout.socket_folder(os.geteuid())
+    lines = [str(stranger), str(server.layout.data), "1", "5432", str(sockets), "", "1 2", "ready"]
     text = "\n".join(lines) + "\n"
     (server.layout.data / "postmaster.pid").write_text(text)
     for name in (".s.PGSQL.5432.lock", ".s.PGSQL.5432"):
-        (server.layout.base / "run" / name).write_text(text)
+        (sockets / name).write_text(text)
     assert not server.status().running
     await server.start()
     assert server.status().pid != stranger
@@ -236,7 +237,7 @@ async def test_a_half_made_data_folder_of_a_killed_start_is_made_anew(home: Path
 async def test_a_socket_swept_away_by_others_comes_back(home: Path) -> None:
     server = EmbeddedPostgres(home, settings=FAST)
     await server.start()
-    shutil.rmtree(server.layout.base / "run")
+    shutil.rmtree(server.layout.socket_folder(os.geteuid()))
     other = EmbeddedPostgres(home, settings=FAST)
     await other.start()
     connection = await asyncpg.connect(server.url)
