@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import json
 import os
 import shutil
 import socket
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 
+from fluxa.auth.api_keys import ApiKeys
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode, FluxaError, LeaseLostError
 from fluxa.postgres import migrate
@@ -25,6 +28,7 @@ from fluxa.queue.backend import Envelope, Settlement
 from fluxa.queue.backends.pgmq import PgmqBackend
 from fluxa.queue.outcome import DONE, Dead
 from fluxa.queue.record import Record
+from making.stack import stack, until
 
 pytestmark = pytest.mark.system("pgbouncer")
 
@@ -229,3 +233,31 @@ async def test_a_server_connection_that_dies_is_an_outage_and_then_none(bounced:
             with contextlib.suppress(DatabaseUnavailableError):
                 assert await bounced.fetch_value("select 1") == 1
                 break
+
+
+@pytest.mark.req("PIPE-4", "PIPE-7")
+async def test_the_whole_stack_stores_each_event_once_and_finds_it_again(bounced: Database, tmp_path: Path) -> None:
+    token = (await ApiKeys(bounced).create("acme", "test")).token
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/x-ndjson"}
+    lines = "".join(
+        json.dumps({"specversion": "1.0", "id": f"e{n}", "source": "/t", "type": "t", "data": {"n": n}}) + "\n"
+        for n in range(400)
+    )
+    settings = {"FLUXA_DATABASE_URL": bounced.config.url, "FLUXA_DATABASE_PREPARED": "false"}
+    async with (
+        stack(tmp_path / "home", **settings) as program,
+        httpx.AsyncClient(headers=headers, trust_env=False, timeout=30) as client,
+    ):
+        state = program.state
+        answers = await asyncio.gather(
+            *(client.post(f"{state['ingest_url']}/v1/events", content=lines.encode()) for _ in range(3))
+        )
+        assert {answer.status_code for answer in answers} == {httpx.codes.ACCEPTED}
+
+        async def seen() -> bool:
+            return bool(await bounced.fetch_value("select sum(seen) = 1200 from fluxa.idempotency_keys"))
+
+        await until(seen)
+        found = await client.get(f"{state['query_url']}/v1/events/e399")
+        assert found.json()["event"]["data"] == {"n": 399}
+    assert await bounced.fetch_value("select count(*) from fluxa.events") == 400
