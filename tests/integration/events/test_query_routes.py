@@ -287,6 +287,19 @@ async def test_a_long_story_is_cut_and_says_so(stand: QueryStand) -> None:
     assert (await _get(stand, "/v1/traces/story", limit=5))["truncated"] is False
 
 
+async def test_an_event_of_a_long_story_has_its_true_state_also_beyond_the_cut(stand: QueryStand) -> None:
+    rows = [stored(number, correlation="story", received_at=RECEIVED + number * MS) for number in range(6)]
+    await stand.fail(failed(5, correlation="story"))
+    await stand.fail(*(failed("p", correlation="story", attempt=n, parked=n == 9) for n in range(1, 10)))
+    await stand.write(*rows)
+    story = await _get(stand, "/v1/traces/story", limit=3)
+    states = {event["id"]: event["state"] for event in story["events"]}
+    assert set(states.values()) <= {"stored", "parked"}
+    assert story["truncated"] is True
+    one = await _get(stand, "/v1/traces/story", event_id="e-p", limit=1)
+    assert (one["events"][0]["state"], one["events"][0]["attempts"], one["truncated"]) == ("parked", 9, False)
+
+
 async def test_a_correlation_id_may_hold_any_character(stand: QueryStand) -> None:
     await stand.write(stored(1, correlation="a/b=c+d"))
     assert (await _get(stand, "/v1/traces/a%2Fb%3Dc%2Bd"))["events"][0]["id"] == "e-1"

@@ -184,6 +184,20 @@ async def test_a_filtered_stream_gets_only_what_it_asked_for(stand: QueryStand) 
 
 
 @pytest.mark.req("PIPE-8")
+async def test_a_rare_event_far_behind_is_found_in_steps_with_signs_of_life(database: Database) -> None:
+    limits = StreamLimits(heartbeat_s=0.0)
+    async with running(make_stand(database, stream=limits)) as stand:
+        async with _stream(stand) as stream:
+            await stream.beat()
+            begin = stream.last_id
+        for start in range(0, 2000, 500):
+            await stand.write(*(stored(number) for number in range(start, start + 500)))
+        await stand.write(stored("rare", type="rare"))
+        async with _stream(stand, last=begin, type="rare") as stream:
+            await stream.beat()
+            assert await stream.ids(1) == ["e-rare"]
+
+
 async def test_a_stream_shows_its_own_tenant_only_also_when_it_catches_up(stand: QueryStand) -> None:
     async with _stream(stand) as ours, _stream(stand, "other") as theirs:
         await ours.beat()

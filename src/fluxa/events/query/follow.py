@@ -10,7 +10,7 @@ from fluxa.events.query.schemas import Position
 from fluxa.events.query.store import EventReads, Filters
 from fluxa.events.query.tail import BATCH, Ring, Tailer, frame
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.kernel.errors import ErrorCode, FluxaError, RetryClass
 from fluxa.kernel.ids import Tenant
 
 MEDIA_TYPE = "text/event-stream"
@@ -77,16 +77,21 @@ class Follower:
             ends_at = self._clock.monotonic() + self._limits.longest_s
             # The client learns its position at once, so that it can come back even before the first event.
             yield b"retry: 2000\nid: %s\n\n" % cursor(position).encode()
+            sent_at = self._clock.monotonic()
             while self._tailer.running:
-                if self._clock.monotonic() >= ends_at:
-                    yield _end("the stream is as old as a stream may be; connect again")
-                    return
                 changed = ring.changed
                 text, position = await self._next(ring, position)
+                if not text and position >= ring.end:
+                    await _happened(changed, self._limits.heartbeat_s)
+                now = self._clock.monotonic()
+                if not text and now - sent_at >= self._limits.heartbeat_s:
+                    text = b": still here\nid: %s\n\n" % cursor(position).encode()
                 if text:
                     yield text
-                elif not await _happened(changed, self._limits.heartbeat_s):
-                    yield b": still here\nid: %s\n\n" % cursor(position).encode()
+                    sent_at = now
+                if now >= ends_at:
+                    yield _end("the stream is as old as a stream may be; connect again")
+                    return
             yield _end("the server is shutting down; connect again")
         finally:
             self._tailer.leave(self._tenant)
@@ -112,20 +117,22 @@ class Follower:
             return b"".join(one.text for one in frames if one.fits(self._filters)), ring.end
         try:
             horizon = await self._reads.horizon()
-            rows = await self._reads.tail(self._tenant, position, horizon, self._filters, BATCH)
-        except FluxaError:  # an outage: the tailer tells of it, and the position is kept
-            await asyncio.sleep(self._limits.retry_s)
+            rows = await self._reads.tail(self._tenant, position, horizon, BATCH)
+        except FluxaError as error:
+            if error.retry is not RetryClass.TRANSIENT:
+                raise
+            await asyncio.sleep(self._limits.retry_s)  # an outage: the tailer tells of it, and the position is kept
             return b"", position
         reached = position_of(rows[-1]) if len(rows) == BATCH else horizon
-        return b"".join(frame(row).text for row in rows), reached
+        return b"".join(one.text for row in rows if (one := frame(row)).fits(self._filters)), reached
 
 
 def _end(reason: str) -> bytes:
     return b'event: end\ndata: {"reason":"%s"}\n\n' % reason.encode()
 
 
-async def _happened(event: asyncio.Event, timeout_s: float) -> bool:
+async def _happened(event: asyncio.Event, timeout_s: float) -> None:
+    """Wait for the event, at most so long."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await event.wait()
-    return event.is_set()

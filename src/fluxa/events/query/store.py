@@ -83,9 +83,7 @@ class EventReads:
         """The position that all later reads of the tail may go up to without missing a late commit."""
         return Position(int(await self._database.fetch_value(_SQL["find_horizon"])), -1)
 
-    async def tail(
-        self, tenant: Tenant, after: Position, until: Position, filters: Filters, limit: int
-    ) -> Sequence[Row]:
+    async def tail(self, tenant: Tenant, after: Position, until: Position, limit: int) -> Sequence[Row]:
         """Events after a position and before a horizon, oldest first; long data is left out."""
         async with self._guarded() as tx:
             return await tx.fetch(
@@ -94,9 +92,6 @@ class EventReads:
                 after.tx,
                 after.ord,
                 until.tx,
-                filters.type,
-                filters.source,
-                filters.subject,
                 limit,
                 LIST_DATA_MAX_BYTES,
             )
@@ -104,7 +99,7 @@ class EventReads:
     async def trace(
         self, tenant: Tenant, correlation_id: str, event_id: str | None, limit: int
     ) -> tuple[Sequence[Row], Sequence[Row]]:
-        """The stored events of a story, and the failed attempts."""
+        """The stored events of a story, and the failed attempts at events of it; so many events of each at most."""
         async with self._guarded() as tx:
             events = await tx.fetch(_SQL["trace_events"], tenant, correlation_id, event_id, limit)
             failures = await tx.fetch(_SQL["trace_failures"], tenant, correlation_id, event_id, limit)

@@ -40,18 +40,14 @@ limit $12;
 select pg_snapshot_xmin(pg_current_snapshot());
 
 -- name: tail_events
+-- Without filters: each read then gets on by a whole batch, however rare the events are that somebody waits for.
 select source, id, type, subject, time, datacontenttype, dataschema, extensions,
-       correlation_id, sha256, case when data_bytes <= $9 then data end as data, data_key, data_bytes,
+       correlation_id, sha256, case when data_bytes <= $6 then data end as data, data_key, data_bytes,
        attempt, received_at, stored_at, tx, ord
 from fluxa.events
-where tenant = $1
-  and (tx, ord) > ($2::xid8, $3::int)
-  and tx < $4::xid8
-  and ($5::text is null or type = $5)
-  and ($6::text is null or source = $6)
-  and ($7::text is null or subject = $7)
+where tenant = $1 and (tx, ord) > ($2::xid8, $3::int) and tx < $4::xid8
 order by tx, ord
-limit $8;
+limit $5;
 
 -- name: trace_events
 select e.source, e.id, e.type, e.attempt, e.received_at, e.enqueued_at, e.claimed_at, e.stored_at, k.seen
@@ -65,8 +61,18 @@ join fluxa.idempotency_keys k on k.tenant = e.tenant and k.id = e.id and k.sourc
 order by e.received_at, e.tx, e.ord;
 
 -- name: trace_failures
-select source, id, stage, attempt, error_code, detail, parked, at
-from fluxa.failures
-where tenant = $1 and correlation_id = $2 and ($3::text is null or id = $3)
-order by failure_id
-limit $4;
+-- The first events of the story that failed, each with all its failures: a cut one would seem to be retrying.
+with chosen as (
+    select id, source, min(failure_id) as first
+    from fluxa.failures
+    where tenant = $1 and correlation_id = $2 and ($3::text is null or id = $3)
+    group by id, source
+    order by first
+    limit $4
+)
+select f.source, f.id, f.stage, f.attempt, f.error_code, f.detail, f.parked, f.at,
+       exists (select from fluxa.idempotency_keys k where k.tenant = $1 and k.id = f.id and k.source = f.source) as stored
+from chosen c
+join fluxa.failures f
+  on f.tenant = $1 and f.correlation_id = $2 and f.id = c.id and f.source is not distinct from c.source
+order by c.first, f.failure_id;

@@ -39,7 +39,7 @@ async def trace(reads: EventReads, tenant: Tenant, correlation_id: str, event_id
     return Trace(
         correlation_id=correlation_id,
         events=stories[:limit],
-        truncated=max(len(stories), len(events), len(failures)) > limit,
+        truncated=len(stories) > limit,
         note=NOTE,
     )
 
@@ -50,7 +50,7 @@ def _stories(events: Iterable[Row], failures: Iterable[Row]) -> list[EventStory]
     for row in failures:
         failed.setdefault((row["id"], row["source"]), []).append(row)
     stories = [_stored(row, failed.pop((row["id"], row["source"]), [])) for row in events]
-    stories += [_unstored(key, rows) for key, rows in failed.items()]
+    stories += [_failed(key, rows) for key, rows in failed.items()]
     return stories
 
 
@@ -73,16 +73,23 @@ def _stored(row: Row, failures: Sequence[Row]) -> EventStory:
     )
 
 
-def _unstored(key: _Key, failures: Sequence[Row]) -> EventStory:
+def _failed(key: _Key, failures: Sequence[Row]) -> EventStory:
     return EventStory(
         id=key[0],
         source=key[1],
         type=None,
-        state=State.PARKED if failures[-1]["parked"] else State.RETRYING,
+        state=_state(failures[-1]),
         attempts=max(failure["attempt"] for failure in failures),
         acknowledged=None,
         stages=[_failure(failure) for failure in failures],
     )
+
+
+def _state(last: Row) -> State:
+    """Where an event is whose row is not at hand: it may be stored under another story, or beyond the limit."""
+    if last["stored"]:
+        return State.STORED
+    return State.PARKED if last["parked"] else State.RETRYING
 
 
 def _success(stage: Stage, begun: dt.datetime, ended: dt.datetime, attempt: int | None = None) -> StageRecord:
