@@ -1,7 +1,8 @@
 -- What this floor itself asks of the server: wake-ups, migrations, PGMQ.
 
 -- name: notify_topic
-select pg_notify('fluxa_wake', $1)
+-- A hint need not survive a crash, so its commit does not wait for the disk.
+select pg_notify('fluxa_wake', $1) from set_config('synchronous_commit', 'off', true)
 
 -- name: take_lock
 select pg_advisory_xact_lock($1)

@@ -33,8 +33,9 @@ class Claims:
         """As `QueueBackend.claim`."""
         deadline_s = self._clock.monotonic() + wait_s
         pause_s = POLL_MIN_S
+        woken = False
         while True:
-            rows = await self._claim_now(queue, limit, lease_s)
+            rows = await self._claim_now(queue, limit, lease_s, hinted=woken)
             if rows:
                 rows.sort(key=_message_id)
                 return [_delivery(queue, row) for row in rows]
@@ -52,11 +53,11 @@ class Claims:
         await asyncio.sleep(timeout_s)
         return False
 
-    async def _claim_now(self, queue: str, limit: int, lease_s: float) -> list[Row]:
+    async def _claim_now(self, queue: str, limit: int, lease_s: float, *, hinted: bool) -> list[Row]:
         horizon = self._horizons.setdefault(queue, Horizon())
         async with self._database.connection() as handle:
             claim = _Claim(handle, queue, horizon, lease_s, self._clock)
-            return await claim.run(limit)
+            return await claim.run(limit, hinted=hinted)
 
 
 class _Claim:
@@ -70,14 +71,18 @@ class _Claim:
         self._clock = clock
         self._text = statement("claim_messages", queue)
 
-    async def run(self, limit: int) -> list[Row]:
+    async def run(self, limit: int, *, hinted: bool) -> list[Row]:
+        """Claim at most so many; `hinted` says that something was sent just now, which lies above the floor."""
         now_s = self._clock.monotonic()
         start = self._horizon.start(now_s)
-        if self._horizon.sweep_due(now_s, self._lease_s):
+        sweep_due = self._horizon.sweep_due(now_s, self._lease_s)
+        if sweep_due and not hinted:
             return await self._thorough(limit)
         rows = await self._scan(start, limit)
         if rows:
             return rows
+        if sweep_due:
+            return await self._thorough(limit)
         if start > self._horizon.floor:
             rows = await self._scan(self._horizon.start(now_s), limit)
         if not rows and self._horizon.sweep_is_cheap:
