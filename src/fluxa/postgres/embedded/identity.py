@@ -1,15 +1,18 @@
 """Which user the server's programs run as; Postgres refuses root. Creates no users, opens no folders."""
 
 import os
-import pwd
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.postgres.embedded.binaries import Installation
 from fluxa.postgres.embedded.layout import Layout
+
+if sys.platform != "win32":
+    import pwd
 
 _NOBODY = 65534
 _REACH = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")

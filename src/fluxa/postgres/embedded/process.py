@@ -71,6 +71,16 @@ def orphans(data: Path) -> list[psutil.Process]:
     return found
 
 
+def kill(processes: list[psutil.Process]) -> None:
+    """End processes at once; what they held in memory is recovered from the log.
+
+    Raises:
+        FluxaError: `EmbeddedPostgres`, if one belongs to another user.
+    """
+    for one in processes:
+        signal_server(one.pid, signal.SIGKILL)
+
+
 def _belongs(process: psutil.Process, data: Path) -> bool:
     # A server and its children work in the data folder and keep that as their current folder.
     return process.name().startswith("postgres") and Path(process.cwd()).samefile(data)

@@ -196,7 +196,7 @@ class EmbeddedPostgres:
             if time.monotonic() > prune_at:
                 prune_at = time.monotonic() + _PRUNE_S
                 process.prune_logs(self.layout)
-            if began is None and (self._running() is not None or self.layout.halted.exists()):
+            if began is None and (_reachable(self._running()) or self.layout.halted.exists()):
                 continue
             if began is None:
                 began = time.monotonic()
@@ -219,8 +219,8 @@ class EmbeddedPostgres:
     async def _ensure_running(self) -> str:
         await self._end_orphans()
         found = self._running()
-        if found is not None and found.ready and not (found.socket_folder / f".s.PGSQL.{PORT}").exists():
-            # Somebody swept the temporary folder: the server lives but cannot be reached.
+        if found is not None and not _reachable(found):
+            # Somebody swept the temporary folder: the server lives but nobody can come in.
             await self._shut_down()
             found = None
         if found is not None and (url := await self._wait_until_ready()) is not None:
@@ -249,6 +249,12 @@ class EmbeddedPostgres:
             os.lchown(socket_folder, who.owner, -1)
         await self._server.take(self._timeout_s)
         try:
+            # No server of this folder lives, so these serve one that was deleted and had the same path; when they
+            # notice that, in a minute or so, they would remove the new server's socket as their own.
+            deadline = time.monotonic() + _ORPHANS_S
+            while (ghosts := process.orphans(layout.data)) and time.monotonic() < deadline:
+                process.kill(ghosts)
+                await asyncio.sleep(_POLL_S)
             process.clear_leftovers(layout, socket_folder)
             await asyncio.to_thread(
                 process.launch, installation, who, layout, socket_folder=socket_folder, lock_fd=self._server.fd
@@ -296,8 +302,7 @@ class EmbeddedPostgres:
                         f"{self.layout.server_lock} is held, but no server of {self.layout.data} is to be seen: "
                         "another container or machine uses this folder. Stop it there, or choose another FLUXA_HOME.",
                     )
-                for orphan in process.orphans(self.layout.data):
-                    process.signal_server(orphan.pid, signal.SIGKILL)
+                process.kill(process.orphans(self.layout.data))
                 ended, deadline = True, time.monotonic() + _ORPHANS_S
             await asyncio.sleep(_POLL_S)
 
@@ -323,6 +328,11 @@ class EmbeddedPostgres:
                 return True
             await asyncio.sleep(_POLL_S)
         return False
+
+
+def _reachable(found: process.PidFile | None) -> bool:
+    """Whether there is a server that can be connected to, or will be when it is ready."""
+    return found is not None and (not found.ready or (found.socket_folder / f".s.PGSQL.{PORT}").exists())
 
 
 async def _ensure_database(url: str, socket_folder: Path) -> bool:

@@ -246,6 +246,34 @@ async def test_a_socket_swept_away_by_others_comes_back(home: Path) -> None:
     await server.stop()
 
 
+async def test_a_socket_swept_away_comes_back_for_those_who_use_the_server(home: Path) -> None:
+    signals = Signals()
+    server = EmbeddedPostgres(home, settings=FAST, hook=signals.hear)
+    await server.start()
+    shutil.rmtree(server.layout.socket_folder(os.geteuid()))
+    await signals.wait_for(OutageEnded)
+    await _remember(server, "again")
+    await server.stop()
+
+
+async def test_a_home_deleted_under_a_living_server_is_made_anew_and_the_old_server_does_not_disturb(
+    home: Path,
+) -> None:
+    server = EmbeddedPostgres(home, settings=FAST)
+    await server.start(stay=True)
+    await _remember(server, "lost")
+    old = server.status().pid
+    await server.stop()
+    assert old is not None
+    assert psutil.pid_exists(old)
+    shutil.rmtree(home)
+    await server.start()
+    assert not psutil.pid_exists(old) or psutil.Process(old).status() == psutil.STATUS_ZOMBIE
+    await _remember(server, "new")
+    assert await _remembered(server) == ["new"]
+    await server.stop()
+
+
 async def test_no_programs_is_said_plainly(home: Path) -> None:
     server = EmbeddedPostgres(home, find=list)
     with pytest.raises(FluxaError, match="FLUXA_DATABASE_URL"):
