@@ -12,7 +12,7 @@ from fluxa.cli import output
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import ErrorCode
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, list and revoke API keys.")
 
 Tenant = Annotated[str | None, typer.Option(help="Whose key; default_tenant if not given.")]
 

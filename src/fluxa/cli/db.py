@@ -15,7 +15,7 @@ from fluxa.postgres import migrate as migrations
 from fluxa.postgres.embedded import EmbeddedPostgres, ServerStatus
 from fluxa.postgres.pool import Database
 
-app = typer.Typer(no_args_is_help=True, help="Start, stop, migrate and locate the database.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Start, stop, migrate and locate the database.")
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:

@@ -23,7 +23,7 @@ from fluxa.kernel import json
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
-app = typer.Typer(no_args_is_help=True, help="Send, get, list and follow events.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Send, get, list and follow events.")
 
 _PAGE = 1000
 Type = Annotated[str | None, typer.Option("--type", help="The event's type.")]

@@ -17,10 +17,13 @@ from fluxa.kernel import json
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 """The option that every command has which prints data."""
 
+_PIPE_WIDTH = 500
+
 
 def stdout() -> Console:
     """Where results go that are meant for people."""
-    return Console(highlight=False)
+    # In a pipe nobody sees a window's edge, and an id that is folded at one cannot be searched for.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def print_json(value: object) -> None:

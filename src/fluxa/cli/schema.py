@@ -15,7 +15,7 @@ from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode
 
-app = typer.Typer(no_args_is_help=True, help="Register JSON Schemas for event types.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Register JSON Schemas for event types.")
 
 TypeName = Annotated[str, typer.Argument(metavar="TYPE", help="The event type.")]
 

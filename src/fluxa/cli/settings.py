@@ -9,7 +9,7 @@ from fluxa.apps import settings_text
 from fluxa.cli import output
 from fluxa.cli.errors import stderr
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

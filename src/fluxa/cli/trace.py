@@ -12,7 +12,7 @@ from rich.tree import Tree
 from fluxa.cli import output
 from fluxa.cli.client.connection import find_target, get
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _MARKS = {"success": "[green]✓[/]", "failure": "[red]✗[/]"}
 _STATES = {"stored": "[green]stored[/]", "retrying": "[yellow]retrying[/]", "parked": "[red]parked[/]"}
