@@ -68,7 +68,7 @@ def encode(envelope: Envelope) -> str:
     """The message text of an envelope: JSON, safe for Postgres `jsonb` and for SQS.
 
     Raises:
-        ValueError: if the envelope is empty.
+        ValueError: if the envelope is empty, or packs more than 64 MiB: nobody could read it again.
     """
     if len(envelope.records) == 1:
         text = _encode_single(envelope.records[0])
@@ -77,7 +77,10 @@ def encode(envelope: Envelope) -> str:
             return text
     if not envelope.records:
         raise ValueError("an envelope holds at least one record")
-    content = zstandard.ZstdCompressor(level=1, write_checksum=True).compress(_pack.encode(envelope.records))
+    plain = _pack.encode(envelope.records)
+    if len(plain) > _UNPACKED_MAX_BYTES:
+        raise ValueError(f"an envelope packs at most {_UNPACKED_MAX_BYTES} bytes, this one {len(plain)}")
+    content = zstandard.ZstdCompressor(level=1, write_checksum=True).compress(plain)
     packed = _Packed(
         fluxa=VERSION,
         digest=_digest(content),

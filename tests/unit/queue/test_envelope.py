@@ -73,6 +73,12 @@ def test_an_envelope_of_none_is_a_mistake() -> None:
         encode(Envelope(()))
 
 
+def test_an_envelope_that_could_not_be_read_again_is_not_made() -> None:
+    large = _record(body=bytes(33 * 1024 * 1024))
+    with pytest.raises(ValueError, match="at most"):
+        encode(Envelope((large, large)))
+
+
 @pytest.mark.req("PIPE-3")
 @pytest.mark.parametrize("records", [(_record(),), (_record(body=b"\xff\x00"),), (_record("a"), _record("b"))])
 def test_no_altered_character_yields_another_record_of_ours(records: tuple[Record, ...]) -> None:
