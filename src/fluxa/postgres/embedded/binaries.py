@@ -4,7 +4,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def inspect(folder: Path) -> Installation | None:
     return Installation(folder, int(match[1]), match[1] + match[2])
 
 
-def choose(found: Iterator[Installation] | Sequence[Installation], data_major: int | None, data: Path) -> Installation:
+def choose(found: Iterable[Installation], data_major: int | None, data: Path) -> Installation:
     """The first installation, or for an existing data folder the first of its major version.
 
     Args:

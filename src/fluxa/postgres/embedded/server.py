@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +73,7 @@ class EmbeddedPostgres:
         *,
         settings: Mapping[str, str] | None = None,
         timeout_s: float = 60.0,
-        find: Callable[[], list[Installation]] | None = None,
+        find: Callable[[], Iterable[Installation]] = binaries.find,
         hook: Hook = silent,
     ) -> None:
         """Describe the server; nothing is touched before `start`.
@@ -88,7 +88,7 @@ class EmbeddedPostgres:
         self.layout = Layout(home.absolute() / "postgres")
         self._settings = dict(settings or {})
         self._timeout_s = timeout_s
-        self._find = find or (lambda: list(binaries.find()))
+        self._find = find
         self._change = FileLock(self.layout.change_lock)
         self._users = FileLock(self.layout.users_lock)
         self._server = FileLock(self.layout.server_lock)
