@@ -11,10 +11,14 @@ from typing import Any
 
 import uvicorn
 from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fluxa.apps.process import Tie
 from fluxa.apps.settings import Settings
+from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, FluxaError
+
+_TICKS_A_SECOND = 10  # of uvicorn's main loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +30,16 @@ class ServerLimits:
         keep_alive_s: seconds an idle connection is kept.
         notice_s: seconds between saying "not ready" and closing the port.
         timeout_s: seconds that requests in flight may take once stopping.
+        head_bytes: longest request line and headers together, about.
+        head_timeout_s: seconds they may take to arrive, from the connection or their first byte on.
     """
 
     backlog: int = 2048
     keep_alive_s: int = 75
     notice_s: float = 0.0
     timeout_s: float = 20.0
+    head_bytes: int = 64 * 1024
+    head_timeout_s: float = 10.0
 
 
 def bind(host: str, port: int, *, setting: str) -> socket.socket:
@@ -115,8 +123,64 @@ class Draining:
             raise FluxaError(ErrorCode.SHUTTING_DOWN)
 
 
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol with bounds on a request's head, which it has none for."""
+
+    limits: ServerLimits
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._begin_head()
+
+    def _begin_head(self) -> None:
+        self._in_head = True
+        self._head_bytes = 0
+        self._head_due = self.loop.time() + self.limits.head_timeout_s
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._begin_head()
+
+    @override
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.limits.head_bytes and not self.transport.is_closing():
+                self.transport.write(_HEAD_TOO_LARGE)
+                self.transport.close()
+
+    def close_if_late(self) -> None:
+        """End a connection whose request's head does not come: it would else be held for ever."""
+        if self._in_head and self.loop.time() > self._head_due and not self.transport.is_closing():
+            if self._head_bytes:
+                self.transport.write(_HEAD_TOO_SLOW)
+            self.transport.close()
+
+
+def _refusal(status: str, code: ErrorCode, detail: str) -> bytes:
+    """A whole answer for one whose request never reached the application."""
+    members = {"type": "about:blank", "title": status[4:], "status": int(status[:3]), "detail": detail, "code": code}
+    body = json.encode(members)
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {len(body)}\r\n"
+    return head.encode() + b"connection: close\r\n\r\n" + body
+
+
+_HEAD_TOO_LARGE = _refusal(
+    "431 Request Header Fields Too Large", ErrorCode.REQUEST_TOO_LARGE, "The headers are longer than allowed."
+)
+_HEAD_TOO_SLOW = _refusal("408 Request Timeout", ErrorCode.REQUEST_TIMEOUT, "The headers took too long to arrive.")
+
+
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers, and with an event for "listening"."""
+    """uvicorn without its own signal handlers, with an event for "listening" and a watch on late heads."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -131,6 +195,14 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self.listening.set()
+
+    @override
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_A_SECOND == 0:
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, _Protocol):
+                    connection.close_if_late()
+        return await super().on_tick(counter)
 
 
 async def serve(
@@ -154,7 +226,7 @@ async def serve(
     """
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=type("Protocol", (_Protocol,), {"limits": limits}),
         ws="none",
         lifespan="off",
         log_config=None,

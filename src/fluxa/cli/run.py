@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections import Counter
 from typing import Annotated, Any
 
 import msgspec
@@ -19,7 +20,7 @@ from fluxa.apps.stack.home import RunState
 from fluxa.apps.up import Stack
 from fluxa.cli import output
 from fluxa.cli.errors import stderr
-from fluxa.kernel.clock import SystemClock
+from fluxa.kernel.clock import Clock, SystemClock
 
 app = typer.Typer()
 
@@ -83,7 +84,7 @@ def up(
 ) -> None:
     """Run everything on this machine until Ctrl-C: Postgres, ingest, processor, query."""
     settings = output.effective(context, **_ports(port)).settings
-    lines = _Lines(raw=raw or not sys.stderr.isatty())
+    lines = _Lines(raw=raw or not sys.stderr.isatty(), clock=SystemClock())
     told = observe("up", settings.log_level, on_line=lambda line: lines.show("up", line))
     stack = Stack(
         settings,
@@ -126,14 +127,21 @@ class _Lines:
     """Shows the processes' log lines: as they are, or in a form for people."""
 
     _STYLES = {"warning": "yellow", "error": "bold red", "critical": "bold red", "debug": "dim"}  # noqa: RUF012 - fixed
+    _SUCCESSES_PER_S = 2
+    """Of each process: on a screen, more would bury the lines that matter."""
     _HIDDEN = frozenset({"timestamp", "level", "event", "service", "exception"})
 
-    def __init__(self, *, raw: bool) -> None:
+    def __init__(self, *, raw: bool, clock: Clock) -> None:
         self._raw = raw
+        self._clock = clock
         self._console = stderr()
+        self._second = 0
+        self._shown: Counter[str] = Counter()
 
     def show(self, name: str, line: str) -> None:
         """Show one line of a process."""
+        if not line:
+            return
         if self._raw:
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
@@ -142,6 +150,8 @@ class _Lines:
             fields: dict[str, Any] = msgspec.json.decode(line, type=dict[str, Any])
         except msgspec.DecodeError:
             self._console.print(f"[dim]         {name:<11}[/] {escape(line)}")
+            return
+        if fields.get("status") == "success" and not self._may_show(name):
             return
         level = str(fields.get("level", "info"))
         rest = " ".join(f"{key}={value}" for key, value in fields.items() if key not in self._HIDDEN)
@@ -152,3 +162,11 @@ class _Lines:
         )
         if "exception" in fields:
             self._console.print(escape(str(fields["exception"])), style="red")
+
+    def _may_show(self, name: str) -> bool:
+        second = int(self._clock.monotonic())
+        if second != self._second:
+            self._second = second
+            self._shown.clear()
+        self._shown[name] += 1
+        return self._shown[name] <= self._SUCCESSES_PER_S
