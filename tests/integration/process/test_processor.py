@@ -315,3 +315,30 @@ async def test_two_processors_store_five_thousand_events_once_with_a_fifth_sent_
     assert stored.total() == len(stored) == 4000
     assert not await pipeline.dead()
     assert await pipeline.database.fetch_value("select sum(seen) from fluxa.idempotency_keys") == 5000
+
+
+@pytest.mark.req("PIPE-7")
+async def test_a_month_that_was_dropped_meanwhile_is_made_again(pipeline: Pipeline) -> None:
+    month = SystemClock().now().date().replace(day=1)
+    async with pipeline.running(QUICK):
+        await pipeline.send([make_record(1)])
+        await pipeline.empty()
+        assert await pipeline.database.fetch_value("select fluxa.drop_month($1)", month)
+        await pipeline.send([make_record(2)])
+        await pipeline.empty()
+    assert set(await pipeline.stored()) == {"e-2"}
+    assert not await pipeline.dead()
+
+
+@pytest.mark.req("PIPE-7")
+async def test_an_event_that_waited_over_the_turn_of_the_month_is_kept_where_it_arrived(pipeline: Pipeline) -> None:
+    now = SystemClock().now()
+    old = now.replace(year=now.year - 1, day=28)
+    await pipeline.send([make_record("old", received_at=old), make_record("new")])
+    async with pipeline.running(QUICK):
+        await pipeline.empty()
+    rows = await pipeline.database.fetch("select id, tableoid::regclass::text as month from fluxa.events")
+    assert {row["id"]: row["month"] for row in rows} == {
+        "e-old": f"fluxa.events_{old:%Y_%m}",
+        "e-new": f"fluxa.events_{now:%Y_%m}",
+    }

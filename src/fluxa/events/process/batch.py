@@ -56,7 +56,7 @@ class Item:
     @property
     def attempt(self) -> int:
         """Which attempt this is, from 1."""
-        return rules.attempts_before(self.record, self.delivery.received_count) + 1
+        return self.record.attempt + self.delivery.received_count
 
     def fail(self, error: FluxaError, stage: Stage) -> None:
         """Remember why it cannot be stored."""

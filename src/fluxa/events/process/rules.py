@@ -50,7 +50,9 @@ def unreadable(delivery: Delivery) -> Record:
 
 def is_plausible_arrival(moment: dt.datetime, now: dt.datetime) -> bool:
     """Whether an event can have come through the door then; each month with an event becomes a table."""
-    return moment.tzinfo is not None and _OLDEST <= moment <= now + _AHEAD_MAX
+    if moment.tzinfo is None or moment < _OLDEST:
+        return False
+    return moment <= now or moment <= now + _AHEAD_MAX
 
 
 def is_fault_of_data(code: str, sqlstate: str | None) -> bool:
