@@ -17,6 +17,7 @@ BEGIN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 LATER = BEGIN + dt.timedelta(days=40)
 PAGE = 100
 DATA_MAX = 8192
+PAGE_MAX = 2_000_000
 # Ten tenants, one of them large; 50 types; many sources, subjects and stories.
 FILL = """
     with rows as (
@@ -86,7 +87,7 @@ def _list_args(**given: object) -> list[object]:
         "before_tx",
         "before_ord",
     )
-    return ["acme", *(given.get(name) for name in names), PAGE, DATA_MAX]
+    return ["acme", *(given.get(name) for name in names), PAGE, DATA_MAX, PAGE_MAX]
 
 
 DEEP = {"before_tx": 300, "before_ord": 5}
@@ -104,7 +105,7 @@ CASES: dict[str, tuple[str, list[object], float]] = {
     "a deep page of a type": ("list_events", _list_args(type="type-7", **DEEP), 12_000),
     "one by id": ("find_event", ["acme", "e-777", None], 10),
     "one by id and source": ("find_event", ["acme", "e-777", "/source/277"], 10),
-    "the tail": ("tail_events", ["acme", 590, -1, 600, 500, DATA_MAX], 1500),
+    "the tail": ("tail_events", ["acme", 590, -1, 600, 500, DATA_MAX, PAGE_MAX], 1500),
     "a trace's events": ("trace_events", ["acme", "story-77", None, 101], 100),
     "a trace's failures": ("trace_failures", ["acme", "story-77", None, 101], 200),
     "a trace of one event": ("trace_failures", ["acme", "story-77", "e-77", 101], 200),

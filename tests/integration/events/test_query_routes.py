@@ -191,6 +191,20 @@ async def test_pages_hold_every_event_once_also_across_months_and_new_arrivals(s
     assert seen == [f"e-{number}" for number in reversed(range(30))]
 
 
+async def test_a_page_of_heavy_events_is_short_and_has_a_next_one(stand: QueryStand) -> None:
+    heavy: dict[str, Any] = {f"x{number}": "x" * 1024 for number in range(64)}
+    await stand.write(*(stored(number, **heavy) for number in range(100)))
+    seen: list[str] = []
+    pages, cursor = 0, None
+    while pages == 0 or cursor is not None:
+        page = await _get(stand, "/v1/events", limit=1000, **({"cursor": cursor} if cursor else {}))
+        assert 0 < len(page["items"]) < 40
+        seen += _ids(page)
+        cursor = page["next"]
+        pages += 1
+    assert seen == [f"e-{number}" for number in reversed(range(100))]
+
+
 @pytest.mark.parametrize(
     ("query", "pointer"),
     [

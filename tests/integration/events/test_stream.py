@@ -224,6 +224,13 @@ async def test_many_followers_share_one_reader(stand: QueryStand) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_heavy_events_are_followed_in_short_batches_and_all_arrive(stand: QueryStand) -> None:
+    heavy: dict[str, Any] = {f"x{number}": "x" * 1024 for number in range(64)}
+    async with _stream(stand) as stream:
+        await stand.write(*(stored(number, **heavy) for number in range(100)))
+        assert await stream.ids(100) == [f"e-{number}" for number in range(100)]
+
+
 async def test_a_follower_behind_the_ring_misses_nothing(stand: QueryStand) -> None:
     stand.tailer._ring_bytes = 2000
     async with _stream(stand) as slow:

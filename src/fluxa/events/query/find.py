@@ -49,15 +49,13 @@ async def find_event(
 async def list_events(
     reads: EventReads, tenant: Tenant, filters: Filters, before: Position | None, limit: int
 ) -> EventPage:
-    """A page of events, newest first.
+    """A page of events, newest first; it may hold fewer than `limit` and still have a next one.
 
     Raises:
         FluxaError: `QueryTimeout`, or an outage.
     """
-    rows = await reads.page(tenant, filters, before, limit + 1)
-    shown = rows[:limit]
-    following = cursor(position_of(shown[-1])) if len(rows) > limit else None
-    return EventPage([listed_item(row) for row in shown], following)
+    rows, more = await reads.page(tenant, filters, before, limit)
+    return EventPage([listed_item(row) for row in rows], cursor(position_of(rows[-1])) if more else None)
 
 
 async def _data(objects: ObjectStore, row: Row) -> bytes | None:

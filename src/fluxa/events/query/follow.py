@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from fluxa.events.query.rules import cursor, position_of
+from fluxa.events.query.rules import cursor
 from fluxa.events.query.schemas import Position
 from fluxa.events.query.store import EventReads, Filters
 from fluxa.events.query.tail import BATCH, Ring, Tailer, frame
@@ -117,13 +117,12 @@ class Follower:
             return b"".join(one.text for one in frames if one.fits(self._filters)), ring.end
         try:
             horizon = await self._reads.horizon()
-            rows = await self._reads.tail(self._tenant, position, horizon, BATCH)
+            rows, reached = await self._reads.tail(self._tenant, position, horizon, BATCH)
         except FluxaError as error:
             if error.retry is not RetryClass.TRANSIENT:
                 raise
             await asyncio.sleep(self._limits.retry_s)  # an outage: the tailer tells of it, and the position is kept
             return b"", position
-        reached = position_of(rows[-1]) if len(rows) == BATCH else horizon
         return b"".join(one.text for row in rows if (one := frame(row)).fits(self._filters)), reached
 
 

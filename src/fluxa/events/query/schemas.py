@@ -8,6 +8,8 @@ import msgspec
 
 LIST_DATA_MAX_BYTES = 8 * 1024
 """Data up to this length stands in lists and streams; longer data is referred to."""
+PAGE_MAX_BYTES = 2 * 1024 * 1024
+"""A page or a batch ends after the event that passes this length of data and extensions."""
 
 
 class Position(NamedTuple):
@@ -49,7 +51,7 @@ class EventPage(msgspec.Struct, frozen=True):
     """A page of events, newest first.
 
     Attributes:
-        items: the events.
+        items: the events; fewer than `limit` where they are heavy.
         next: the `cursor` of the next page; null on the last one.
     """
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from fluxa.events.query.schemas import LIST_DATA_MAX_BYTES, Position
+from fluxa.events.query.schemas import LIST_DATA_MAX_BYTES, PAGE_MAX_BYTES, Position
 from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.postgres import sql
@@ -59,10 +59,12 @@ class EventReads:
         async with self._guarded() as tx:
             return await tx.fetch(_SQL["find_event"], tenant, event_id, source)
 
-    async def page(self, tenant: Tenant, filters: Filters, before: Position | None, limit: int) -> Sequence[Row]:
-        """Events before a position, newest first; long data is left out."""
+    async def page(
+        self, tenant: Tenant, filters: Filters, before: Position | None, limit: int
+    ) -> tuple[Sequence[Row], bool]:
+        """Events before a position, newest first, long data left out; and whether there are more."""
         async with self._guarded() as tx:
-            return await tx.fetch(
+            rows = await tx.fetch(
                 _SQL["list_events"],
                 tenant,
                 filters.type,
@@ -75,18 +77,23 @@ class EventReads:
                 filters.received_to,
                 None if before is None else before.tx,
                 None if before is None else before.ord,
-                limit,
+                limit + 1,
                 LIST_DATA_MAX_BYTES,
+                PAGE_MAX_BYTES,
             )
+        shown = rows[:limit]
+        return shown, bool(rows) and rows[0]["found"] > len(shown)
 
     async def horizon(self) -> Position:
         """The position that all later reads of the tail may go up to without missing a late commit."""
         return Position(int(await self._database.fetch_value(_SQL["find_horizon"])), -1)
 
-    async def tail(self, tenant: Tenant, after: Position, until: Position, limit: int) -> Sequence[Row]:
-        """Events after a position and before a horizon, oldest first; long data is left out."""
+    async def tail(
+        self, tenant: Tenant, after: Position, until: Position, limit: int
+    ) -> tuple[Sequence[Row], Position]:
+        """Events after a position and before a horizon, oldest first, long data left out; and how far that reaches."""
         async with self._guarded() as tx:
-            return await tx.fetch(
+            rows = await tx.fetch(
                 _SQL["tail_events"],
                 tenant,
                 after.tx,
@@ -94,7 +101,11 @@ class EventReads:
                 until.tx,
                 limit,
                 LIST_DATA_MAX_BYTES,
+                PAGE_MAX_BYTES,
             )
+        if not rows or (rows[0]["found"] == len(rows) < limit):
+            return rows, until
+        return rows, Position(int(rows[-1]["tx"]), int(rows[-1]["ord"]))
 
     async def trace(
         self, tenant: Tenant, correlation_id: str, event_id: str | None, limit: int

@@ -18,22 +18,29 @@ order by k.source
 limit 11;
 
 -- name: list_events
-select source, id, type, subject, time, datacontenttype, dataschema, extensions,
-       correlation_id, sha256, case when data_bytes <= $13 then data end as data, data_key, data_bytes,
-       attempt, received_at, stored_at, tx, ord
-from fluxa.events
-where tenant = $1
-  and ($2::text is null or type = $2)
-  and ($3::text is null or source = $3)
-  and ($4::text is null or subject = $4)
-  and ($5::text is null or correlation_id = $5)
-  and ($6::timestamptz is null or time >= $6)
-  and ($7::timestamptz is null or time < $7)
-  and ($8::timestamptz is null or received_at >= $8)
-  and ($9::timestamptz is null or received_at < $9)
-  and ($10::xid8 is null or (tx, ord) < ($10, $11::int))
-order by tx desc, ord desc
-limit $12;
+-- A page ends by number or by weight, whichever comes first; `found` says how many there were to choose from.
+with page as (
+    select source, id, type, subject, time, datacontenttype, dataschema, extensions,
+           correlation_id, sha256, case when data_bytes <= $13 then data end as data, data_key, data_bytes,
+           attempt, received_at, stored_at, tx, ord,
+           coalesce(octet_length(extensions::text), 0) + case when data_bytes <= $13 then data_bytes else 0 end as weight
+    from fluxa.events
+    where tenant = $1
+      and ($2::text is null or type = $2)
+      and ($3::text is null or source = $3)
+      and ($4::text is null or subject = $4)
+      and ($5::text is null or correlation_id = $5)
+      and ($6::timestamptz is null or time >= $6)
+      and ($7::timestamptz is null or time < $7)
+      and ($8::timestamptz is null or received_at >= $8)
+      and ($9::timestamptz is null or received_at < $9)
+      and ($10::xid8 is null or (tx, ord) < ($10, $11::int))
+    order by tx desc, ord desc
+    limit $12
+), weighed as (
+    select *, sum(weight) over (order by tx desc, ord desc) - weight as before, count(*) over () as found from page
+)
+select * from weighed where before < $14 order by tx desc, ord desc;
 
 -- name: find_horizon
 -- Every transaction before this one has ended: what they wrote is visible, and they will write no more.
@@ -41,13 +48,19 @@ select pg_snapshot_xmin(pg_current_snapshot());
 
 -- name: tail_events
 -- Without filters: each read then gets on by a whole batch, however rare the events are that somebody waits for.
-select source, id, type, subject, time, datacontenttype, dataschema, extensions,
-       correlation_id, sha256, case when data_bytes <= $6 then data end as data, data_key, data_bytes,
-       attempt, received_at, stored_at, tx, ord
-from fluxa.events
-where tenant = $1 and (tx, ord) > ($2::xid8, $3::int) and tx < $4::xid8
-order by tx, ord
-limit $5;
+with batch as (
+    select source, id, type, subject, time, datacontenttype, dataschema, extensions,
+           correlation_id, sha256, case when data_bytes <= $6 then data end as data, data_key, data_bytes,
+           attempt, received_at, stored_at, tx, ord,
+           coalesce(octet_length(extensions::text), 0) + case when data_bytes <= $6 then data_bytes else 0 end as weight
+    from fluxa.events
+    where tenant = $1 and (tx, ord) > ($2::xid8, $3::int) and tx < $4::xid8
+    order by tx, ord
+    limit $5
+), weighed as (
+    select *, sum(weight) over (order by tx, ord) - weight as before, count(*) over () as found from batch
+)
+select * from weighed where before < $7 order by tx, ord;
 
 -- name: trace_events
 select e.source, e.id, e.type, e.attempt, e.received_at, e.enqueued_at, e.claimed_at, e.stored_at, k.seen

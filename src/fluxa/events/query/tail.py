@@ -214,8 +214,7 @@ class Tailer:
         for tenant, ring in list(self._rings.items()):
             if ring.end >= horizon:
                 continue
-            rows = await self._reads.tail(tenant, ring.end, horizon, BATCH)
-            full = len(rows) == BATCH
-            ring.extend([frame(row) for row in rows], position_of(rows[-1]) if full else horizon, self._ring_bytes)
-            more = more or full
+            rows, reached = await self._reads.tail(tenant, ring.end, horizon, BATCH)
+            ring.extend([frame(row) for row in rows], reached, self._ring_bytes)
+            more = more or reached < horizon
         return more
