@@ -16,7 +16,7 @@ import msgspec
 import uvloop
 
 from bench import chart, report, server
-from bench.measure import Measured
+from bench.measure import Measured, together
 from bench.peers import baselines
 from bench.peers import run as peers
 from bench.pipeline import fluxa_stack, load, static
@@ -28,6 +28,7 @@ from fluxa.kernel.clock import SystemClock
 
 FOLDER = Path(__file__).resolve().parent
 _REQUESTS = frozenset({"fluxa single", "static", "static bare"})
+_SLICES = 4
 _DEADLINE_S = 12 * 60.0
 
 
@@ -119,7 +120,7 @@ async def _round(shared: server.Server, plan: Plan, events: Load, results: Resul
     ceiling = Load(events.lines[: plan.bulk], events.rows[: plan.bulk])
     async with shared.fresh() as url:
         results.add("copy", await baselines.copy(url, ceiling))
-    await _fluxa(shared, plan, events.lines, results)
+    await _fluxa(shared, plan, events.lines, results, log)
     async with shared.fresh() as url:
         results.add("claim_insert_delete", await baselines.claim_insert_delete(url, ceiling, now))
     for peer, count in plan.peers.items():
@@ -128,24 +129,45 @@ async def _round(shared: server.Server, plan: Plan, events: Load, results: Resul
     for peer in ("pgqueuer", "chancy"):
         async with shared.fresh() as url:
             results.add(f"{peer} +group", await peers.run(peer, url, plan.peers[peer], log, insert="group"))
-    await _static(plan, events.lines, results, log)
 
 
-async def _fluxa(shared: server.Server, plan: Plan, lines: Sequence[bytes], results: Results) -> None:
+async def _fluxa(shared: server.Server, plan: Plan, lines: Sequence[bytes], results: Results, log: Path) -> None:
     """Bulk first, on an empty database; then single events; then silence with one event now and then."""
     first, second, third = plan.bulk, plan.bulk + plan.single, plan.bulk + plan.single + plan.idle
     with tempfile.TemporaryDirectory(prefix="fluxa-bench-") as home:
         async with shared.fresh() as url, fluxa_stack.running(url, Path(home)) as target:
             await load.send(target, load.single(target, lines[third:]), 4)
-            await fluxa_stack.settled(url, len(lines) - third)
-            results.add("fluxa bulk", await fluxa_stack.bulk(url, target, lines[:first], warm=len(lines) - third))
-            results.add("fluxa single", await fluxa_stack.single(target, lines[first:second]))
-            await fluxa_stack.settled(url, len(lines) - plan.idle)
+            warm = len(lines) - third
+            await fluxa_stack.settled(url, warm)
+            results.add("fluxa bulk", await fluxa_stack.bulk(url, target, lines[:first], warm=warm))
+            await _single(url, target, lines[first:second], warm + first, results, log)
             samples = lines[second:third]
             found = await fluxa_stack.idle(url, target, samples, [_id(line) for line in samples])
             results.idle.append(found)
             half, tail = fluxa_stack.quantiles(found.to_claim_ms)
             print(f"  {'fluxa idle':<22} p50 {half:.2f} ms, p99 {tail:.2f} ms", flush=True)
+
+
+async def _single(
+    url: str, target: load.Target, lines: Sequence[bytes], stored: int, results: Results, log: Path
+) -> None:
+    """One event a request, and the static answers, in turns: what shares a minute shares the machine's mood."""
+    taken: dict[str, list[Measured]] = defaultdict(list)
+    size = len(lines) // _SLICES
+    async with child(*python("-m", "bench.pipeline.static"), log=log) as process:
+        static_url = (await process.expect("ready")).split()[1]
+        targets = {"static": static.PATH, "static bare": static.BARE_PATH}
+        for number in range(_SLICES):
+            part = lines[number * size : (number + 1) * size]
+            taken["fluxa single"].append(await fluxa_stack.single(target, part))
+            stored += len(part)
+            await fluxa_stack.settled(url, stored)
+            for name, path in targets.items():
+                other = load.Target(static_url, path)
+                requests = load.single(other, part)
+                taken[name].append(await load.send(other, requests, fluxa_stack.SINGLE_CONNECTIONS))
+    for name, parts in taken.items():
+        results.add(name, together(parts))
 
 
 class _Named(msgspec.Struct):
@@ -154,15 +176,6 @@ class _Named(msgspec.Struct):
 
 def _id(line: bytes) -> str:
     return msgspec.json.decode(line, type=_Named).id
-
-
-async def _static(plan: Plan, lines: Sequence[bytes], results: Results, log: Path) -> None:
-    async with child(*python("-m", "bench.pipeline.static"), log=log) as process:
-        url = (await process.expect("ready")).split()[1]
-        for name, path in (("static", static.PATH), ("static bare", static.BARE_PATH)):
-            target = load.Target(url, path)
-            requests = load.single(target, lines[: plan.single])
-            results.add(name, await load.send(target, requests, fluxa_stack.SINGLE_CONNECTIONS))
 
 
 def _machine() -> dict[str, str]:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from bench.measure import Measured, percentile
+from bench.measure import Measured, percentile, together
 from bench.report import BARS, Bar, best_peer, document, figure, markdown, of_values, ratio, ratios
 
 FIGURES = {
@@ -69,3 +69,8 @@ def test_percentiles_are_values_that_occurred() -> None:
     assert percentile(values, 0.5) == 51
     with pytest.raises(ValueError, match="no values"):
         percentile([], 0.5)
+
+
+def test_slices_of_one_contestant_add_up() -> None:
+    one = together([Measured(10, 1.0, {"p50_ms": 2.0}), Measured(30, 3.0, {"p50_ms": 4.0})])
+    assert (one.count, one.elapsed_s, one.rate, one.extra) == (40, 4.0, 10.0, {"p50_ms": 3.0})
