@@ -93,7 +93,8 @@ class Check:
         return self.expected == self.found
 
 
-def _number(value: int) -> str:
+def number(value: int) -> str:
+    """A number as people read it."""
     return f"{value:,}".replace(",", " ")
 
 
@@ -117,19 +118,19 @@ def audit(ledger: Ledger, found: Found, to_be_parked: dict[tuple[str, str], str]
     duplicates = sum(found.seen.get(identity, 1) - 1 for identity in due)
     unsure = ledger.unanswered.total()
     return [
-        Check("answers other than expected", _number(0), _number(len(ledger.surprises))),
-        Check("acknowledged and stored exactly once", _number(len(due)), _number(_once(found, due))),
-        Check("acknowledged, but neither stored nor parked", _number(0), _number(_missing(found, acknowledged))),
-        Check("stored twice", _number(0), _number(sum(1 for times in found.stored.values() if times > 1))),
-        Check("stored, but never acknowledged", _number(0), _number(len(strangers))),
+        Check("answers other than expected", number(0), number(len(ledger.surprises))),
+        Check("acknowledged and stored exactly once", number(len(due)), number(_once(found, due))),
+        Check("acknowledged, but neither stored nor parked", number(0), number(_missing(found, acknowledged))),
+        Check("stored twice", number(0), number(sum(1 for times in found.stored.values() if times > 1))),
+        Check("stored, but never acknowledged", number(0), number(len(strangers))),
         Check(
             "duplicates acknowledged, not stored",
-            _number(ledger.duplicates),
-            _number(ledger.duplicates if unsure and duplicates >= ledger.duplicates else duplicates),
+            number(ledger.duplicates),
+            number(ledger.duplicates if unsure and duplicates >= ledger.duplicates else duplicates),
         ),
-        Check("identities counted otherwise than sent", _number(0), _number(len(seen_wrong))),
+        Check("identities counted otherwise than sent", number(0), number(len(seen_wrong))),
         *_parked(found, to_be_parked),
-        Check("messages left in the queue", _number(0), _number(found.queued)),
+        Check("messages left in the queue", number(0), number(found.queued)),
     ]
 
 
@@ -146,7 +147,7 @@ def _parked(found: Found, to_be_parked: dict[tuple[str, str], str]) -> list[Chec
     for code in sorted(set(to_be_parked.values())):
         due = {identity for identity, expected in to_be_parked.items() if expected == code}
         there = sum(1 for identity in due if found.parked.get(identity) == code)
-        checks.append(Check(f"parked as {code}", _number(len(due)), _number(there)))
+        checks.append(Check(f"parked as {code}", number(len(due)), number(there)))
     others = sum(1 for identity, code in found.parked.items() if to_be_parked.get(identity) != code)
-    checks.append(Check("parked otherwise", _number(0), _number(others)))
+    checks.append(Check("parked otherwise", number(0), number(others)))
     return checks

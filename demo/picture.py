@@ -13,6 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
 RECEIVED, STORED, MARK = "#0284c7", "#0f766e", "#be123c"
+CHART_COLOURS = ("blue", "green")
+"""In the terminal: what was received, what was stored."""
+
 _COLUMNS, _ROWS = 96, 15
 _WHITE_BACKGROUND = "\x1b[48;5;15m"
 _QUANTILES = (("p99", "#a7dcd6", 5.0), ("p95", "#2fa39a", 1.8), ("p50", "#0b4f4a", 1.8))
@@ -81,9 +84,10 @@ def in_characters(course: Course, marks: dict[str, float]) -> str:
     figure.theme("simple")
     figure.plot_size(_COLUMNS, _ROWS)
     seconds = sorted(course.flow)
-    for place, name in enumerate(("received/s", "stored/s")):
+    for place, colour in enumerate(CHART_COLOURS):
         values = [course.flow[second][place] for second in seconds]
-        figure.draw(figure.signal(seconds, values, marker="braille").lines().label(name))
+        marker = plotext.marker("braille", plotext.pixel(colour))
+        figure.draw(figure.signal(seconds, values, marker=marker).lines())
     for second in marks.values():
         figure.line(second, orientation=1, pixel=plotext.pixel("red"), style="dotted")
     figure.ruler("x").lim(seconds[0], seconds[-1])
@@ -92,7 +96,7 @@ def in_characters(course: Course, marks: dict[str, float]) -> str:
     highest = max(max(pair) for pair in course.flow.values())
     steps = _steps(highest)
     figure.ruler("y").lim(0, highest * 1.05)
-    figure.legend(x=3, y=4)
+    figure.legend(active=False)
     figure.ruler("y").ticks(steps, [f"{step / 1000:g}k" for step in steps])
     figure.label("seconds since the first event")
     return str(figure.build()).replace(_WHITE_BACKGROUND, "")

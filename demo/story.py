@@ -10,7 +10,7 @@ from pathlib import Path
 
 from demo import flights, incidents, ledger, mischief, picture
 from demo.audit import Audit, Latency
-from demo.ledger import Ledger
+from demo.ledger import Ledger, number
 from demo.mischief import Kind
 from demo.screen import Bars, Screen
 from demo.sender import Sender
@@ -78,11 +78,12 @@ async def tamper(stack: Stack, screen: Screen, sender: Sender, run: Run, folder:
 
 async def stream(wish: Wish, stack: Stack, screen: Screen, sender: Sender, audit: Audit, run: Run) -> None:
     """Send everything, kill a processor on the way, and wait until all is processed."""
-    screen.chapter(f"2  Stream {wish.events:,} departures of 2013".replace(",", " "))
+    screen.chapter(f"2  Stream {number(wish.events)} departures of 2013")
     days = 12 if wish.events > 20_000 else 2  # noqa: PLR2004 - a small run reads few days
     large = itertools.islice(incidents.diaries(flights.flights(), days=days + 1), 1, None)
     lines = itertools.chain(mischief.lines(flights.flights(wish.events), wish.seed), large)
     expected = round(wish.events * (1 + mischief.TWICE + mischief.FORGED + mischief.MALFORMED)) + days
+    before = run.ledger.kinds.total()
     run.began, run.began_at = time.monotonic(), SystemClock().now()
     with screen.bars(expected) as bars:
         bars.resize(expected, wish.events + days)
@@ -90,7 +91,7 @@ async def stream(wish: Wish, stack: Stack, screen: Screen, sender: Sender, audit
         killing = asyncio.create_task(_kill_midway(stack, bars, run, wish.events))
         await sender.send(lines, connections=CONNECTIONS, progress=bars.sent)
         run.sending_s = time.monotonic() - run.began
-        bars.resize(run.ledger.kinds.total(), run.ledger.distinct)
+        bars.resize(run.ledger.kinds.total() - before, run.ledger.distinct)
         await killing
         await _until_processed(audit, run)
         run.storing_s = time.monotonic() - run.began
@@ -148,7 +149,10 @@ async def report(wish: Wish, stack: Stack, screen: Screen, audit: Audit, run: Ru
     course = await audit.course(run.began_at)
     wish.output.mkdir(parents=True, exist_ok=True)
     picture.draw(course, run.marks, wish.output / "flow.png")
-    screen.console.print()
+    received, stored = picture.CHART_COLOURS
+    screen.console.print(
+        f"\n  events a second: [{received}]━━[/] received  [{stored}]━━[/] stored  [red]┊[/] a processor killed"
+    )
     screen.ansi(picture.in_characters(course, run.marks))
     screen.save(wish.output / "demo.svg")
     await _story(stack, screen, audit)
@@ -164,12 +168,18 @@ def _figures(screen: Screen, run: Run, stored: int, latency: Latency) -> None:
     refused = ", ".join(f"{times} {code}" for code, times in sorted(book.refused.items()))
     screen.figures(
         [
-            ("lines sent", f"{book.kinds.total():,} in {book.requests:,} requests over {CONNECTIONS} connections"),
-            ("acknowledged", f"{book.accepted:,}, of these {book.kinds[Kind.AGAIN]:,} again"),
-            ("refused at the door", f"{book.refused.total():,}: {refused}"),
+            (
+                "lines sent",
+                f"{number(book.kinds.total())} in {number(book.requests)} requests over {CONNECTIONS} connections",
+            ),
+            ("acknowledged", f"{number(book.accepted)}, of these {number(book.kinds[Kind.AGAIN])} again"),
+            ("refused at the door", f"{number(book.refused.total())}: {refused}"),
             ("requests repeated", repeats),
-            ("acknowledged a second", f"{book.accepted / run.sending_s:,.0f} over {run.sending_s:.1f} s"),
-            ("stored a second", f"{stored / run.storing_s:,.0f} over {run.storing_s:.1f} s, to the last event"),
+            ("acknowledged a second", f"{number(round(book.accepted / run.sending_s))} over {run.sending_s:.1f} s"),
+            (
+                "stored a second",
+                f"{number(round(stored / run.storing_s))} over {run.storing_s:.1f} s, to the last event",
+            ),
             (
                 "door to table",
                 f"p50 {latency.p50_s:.2f} s · p95 {latency.p95_s:.2f} s · p99 {latency.p99_s:.2f} s at full speed",
