@@ -152,6 +152,8 @@ async def test_each_service_that_is_killed_comes_back(tmp_path: Path, database: 
                 event_id = await _send(client, program.state["ingest_url"])
                 await _stored(client, program.state["query_url"], event_id)
                 await until(functools.partial(_replaced, program, name, pid))
+            scraped = (await client.get(f"{program.state['ingest_url']}/metrics")).text
+        assert 'fluxa_process_restarts_total{process="ingest"} 1.0' in scraped
         restarted = [told["process"] for told in program.told if told["event"] == "process restarted"]
     assert restarted == list(before)
 

@@ -74,7 +74,7 @@ async def ingest(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
             bound,
             limits_of(settings),
             stopping=stopping,
-            ready=lambda: told.ready(address, tie.ready),
+            ready=lambda: told.ready(SERVICE, address, tie),
             drain=draining.drain,
         )
     finally:

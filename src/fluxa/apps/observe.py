@@ -10,7 +10,8 @@ from typing import Any, TextIO
 
 from typing_extensions import override
 
-from fluxa.telemetry.catalogue import Hook
+from fluxa.apps.process import Tie
+from fluxa.telemetry.catalogue import Hook, ProcessRestarted
 from fluxa.telemetry.log import Logger, LogHook, fan_out, make_logger
 from fluxa.telemetry.metrics import Metrics
 
@@ -29,10 +30,13 @@ class Telemetry:
     metrics: Metrics
     hook: Hook
 
-    def ready(self, url: str, tell: Callable[[], None]) -> None:
-        """Say that the process takes work, and where: in the log, and to the supervisor by `tell`."""
+    def ready(self, service: str, url: str, tie: Tie) -> None:
+        """Say that the process takes work, and where: in the log, in the metrics and to the supervisor."""
+        for _ in range(tie.restarts):
+            # The supervisor has no page of its own to be scraped, so each process tells what was done to it.
+            self.metrics.hear(ProcessRestarted(process=service, exit_code=0, delay_s=0.0))
         self.logger.info("ready", url=url)
-        tell()
+        tie.ready()
 
 
 def observe(service: str, level: str, *, on_line: Callable[[str], None] | None = None) -> Telemetry:

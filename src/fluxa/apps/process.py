@@ -17,17 +17,19 @@ _ORPHAN_GRACE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """How a supervisor is tied to this process; all None for one that runs alone.
+    """How a supervisor is tied to this process; nothing of it for one that runs alone.
 
     Attributes:
         listen_fd: a bound socket to serve on, kept open by the supervisor across restarts.
         ready_fd: a pipe that is told once this process is ready.
         lifeline_fd: a pipe that ends when the supervisor does, even if it is killed.
+        restarts: how often the supervisor has started this process again.
     """
 
     listen_fd: int | None = None
     ready_fd: int | None = None
     lifeline_fd: int | None = None
+    restarts: int = 0
 
     def ready(self) -> None:
         """Tell the supervisor, if there is one, that this process takes work."""

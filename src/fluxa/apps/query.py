@@ -58,7 +58,7 @@ async def query(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
             bound,
             limits_of(settings),
             stopping=stopping,
-            ready=lambda: told.ready(address, tie.ready),
+            ready=lambda: told.ready(SERVICE, address, tie),
             drain=drain,
         )
     finally:

@@ -43,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     default_tenant: Annotated[
         str,
         Meta(
-            pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$",
+            pattern=r"^[a-z0-9][a-z0-9_-]{0,62}\Z",
             description="Tenant of the local user's key, and of queue messages that other programs send.",
         ),
     ] = "default"

@@ -27,6 +27,7 @@ app = typer.Typer()
 ListenFd = Annotated[int | None, typer.Option("--listen-fd", hidden=True)]
 ReadyFd = Annotated[int | None, typer.Option("--ready-fd", hidden=True)]
 LifelineFd = Annotated[int | None, typer.Option("--lifeline-fd", hidden=True)]
+Restarts = Annotated[int, typer.Option("--restarts", hidden=True)]
 Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")]
 
@@ -39,10 +40,11 @@ def ingest(
     listen_fd: ListenFd = None,
     ready_fd: ReadyFd = None,
     lifeline_fd: LifelineFd = None,
+    restarts: Restarts = 0,
 ) -> None:
     """Run the service that takes events in, until SIGTERM or Ctrl-C."""
     settings = output.effective(context, ingest_host=host, ingest_port=port).settings
-    run(lambda stopping, tie: run_ingest(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd))
+    run(lambda stopping, tie: run_ingest(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd, restarts))
 
 
 @app.command()
@@ -53,10 +55,11 @@ def processor(
     listen_fd: ListenFd = None,
     ready_fd: ReadyFd = None,
     lifeline_fd: LifelineFd = None,
+    restarts: Restarts = 0,
 ) -> None:
     """Run a process that stores events, until SIGTERM or Ctrl-C; any number may run side by side."""
     settings = output.effective(context, processor_host=host, processor_port=port).settings
-    run(lambda stopping, tie: process(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd))
+    run(lambda stopping, tie: process(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd, restarts))
 
 
 @app.command()
@@ -67,10 +70,11 @@ def query(
     listen_fd: ListenFd = None,
     ready_fd: ReadyFd = None,
     lifeline_fd: LifelineFd = None,
+    restarts: Restarts = 0,
 ) -> None:
     """Run the service that answers questions about events, until SIGTERM or Ctrl-C."""
     settings = output.effective(context, query_host=host, query_port=port).settings
-    run(lambda stopping, tie: run_query(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd))
+    run(lambda stopping, tie: run_query(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd, restarts))
 
 
 @app.command()

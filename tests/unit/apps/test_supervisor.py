@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -76,15 +77,27 @@ class _Watched:
     def __init__(self, *plans: ChildPlan, policy: RestartPolicy | None = None) -> None:
         self.signals = Signals()
         self.lines: list[tuple[str, str]] = []
+        self._line = asyncio.Event()
         self.changes: asyncio.Queue[None] = asyncio.Queue()
         self.supervisor = Supervisor(
             plans,
             hook=self.signals.hear,
             clock=SystemClock(),
-            on_line=lambda name, line: self.lines.append((name, line)),
+            on_line=self._told,
             on_change=lambda: self.changes.put_nowait(None),
             policy=policy or RestartPolicy(base_s=0.01, stop_s=5),
         )
+
+    def _told(self, name: str, line: str) -> None:
+        self.lines.append((name, line))
+        self._line.set()
+
+    async def until_said(self, name: str, line: str, times: int) -> None:
+        """Wait until a child has said a line so many times."""
+        async with asyncio.timeout(30):
+            while self.lines.count((name, line)) < times:
+                self._line.clear()
+                await self._line.wait()
 
 
 @contextlib.asynccontextmanager
@@ -155,6 +168,37 @@ async def test_one_that_never_was_ready_ends_the_start_with_its_last_words() -> 
             pass
     assert caught.value.code == ErrorCode.PROCESS_FAILED
     assert "b ended with code 7" in caught.value.detail
+
+
+async def test_one_that_hangs_when_it_is_started_again_is_ended_and_tried_once_more(tmp_path: Path) -> None:
+    # Ready the first time; hangs the second time; ready the third time.
+    hanging = _CHILD.replace(
+        "import asyncio, sys",
+        f"import asyncio, sys, time; fds = dict(zip(sys.argv[1::2], sys.argv[2::2])); "
+        f"open({str(tmp_path / 'starts')!r}, 'a').write(fds['--restarts']); "
+        "fds['--restarts'] == '1' and time.sleep(60)",
+    )
+    policy = RestartPolicy(base_s=0.01, ready_s=3, stop_s=5)
+    async with _running(_plan("a", hanging), policy=policy) as watched:
+        os.kill(watched.supervisor.pids["a"], signal.SIGKILL)
+        await watched.until_said("a", "up", 2)
+    assert ("a", "was not ready within 3 s and is killed") in watched.lines
+    assert (tmp_path / "starts").read_text() == "012"
+
+
+async def test_one_that_cannot_be_started_again_is_tried_until_it_can(tmp_path: Path) -> None:
+    program, kept = tmp_path / "program", tmp_path / "kept"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    program.chmod(0o700)
+    plan = ChildPlan("a", (str(program), "-c", _CHILD), dict(os.environ))  # noqa: TID251 - the test's own
+    async with _running(plan) as watched:
+        program.rename(kept)
+        os.kill(watched.supervisor.pids["a"], signal.SIGKILL)
+        await watched.signals.wait_for(ProcessRestarted, lambda told: told.delay_s > 0.01)
+        kept.rename(program)
+        await asyncio.wait_for(watched.changes.get(), 20)
+        assert watched.supervisor.pids
+    assert any("could not be started" in line for _, line in watched.lines)
 
 
 async def test_one_that_does_not_heed_is_killed_after_its_time() -> None:

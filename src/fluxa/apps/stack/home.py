@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -110,7 +111,8 @@ class RunLock:
         """
         if self._fd is not None:
             return
-        fd = os.open(self._home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _writing(self._home / _LOCK):
+            fd = os.open(self._home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -151,13 +153,26 @@ def _is_locked(home: Path) -> bool:
 def _write(file: Path, value: msgspec.Struct) -> Path:
     """Replace a file as a whole, so that no reader sees half of it."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "wb") as stream:
-        stream.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-    draft.replace(file)
+    with _writing(file):
+        draft.unlink(missing_ok=True)
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+        draft.replace(file)
     return file
+
+
+@contextlib.contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """Say which file could not be written, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise FluxaError(
+            ErrorCode.CONFIGURATION,
+            f"{file} cannot be written: {error.strerror}. Run Fluxa as the user who owns its folder, "
+            "or name another one with FLUXA_HOME.",
+        ) from None
 
 
 def _read(file: Path, kind: type[T]) -> T | None:

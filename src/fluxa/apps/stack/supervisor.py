@@ -25,7 +25,7 @@ class ChildPlan:
 
     Attributes:
         name: for people, logs and metrics; unique.
-        command: program and arguments; `--ready-fd`, `--lifeline-fd` and `--listen-fd` are added.
+        command: program and arguments; `--ready-fd`, `--lifeline-fd`, `--restarts` and `--listen-fd` are added.
         environment: all of its variables.
         listen: a socket it serves on; it stays bound while the child is restarted.
     """
@@ -179,9 +179,8 @@ class Supervisor:
     async def _keep(self, child: _Child) -> None:
         streak = 0
         while True:
-            assert child.process is not None  # noqa: S101 - it was spawned before
             began_s = self._clock.monotonic()
-            code = await child.process.wait()
+            code = await self._ended(child)
             if self._stopping.is_set():
                 return
             streak = 1 if self._clock.monotonic() - began_s >= self._policy.healthy_s else streak + 1
@@ -191,13 +190,35 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             child.restarts += 1
-            await self._spawn(child)
-            self._on_change()
+            try:
+                await self._spawn(child)
+            except OSError as error:  # no memory, no process left: that may pass, and giving up would be for good
+                self._on_line(child.plan.name, f"could not be started: {error}")
+            else:
+                self._on_change()
+
+    async def _ended(self, child: _Child) -> int:
+        """Wait for a child's end; one that does not become ready in its time is ended."""
+        process = child.process
+        assert process is not None  # noqa: S101 - it was spawned before
+        ended = asyncio.create_task(process.wait())
+        ready = asyncio.create_task(child.ready.wait())
+        try:
+            await asyncio.wait((ended, ready), timeout=self._policy.ready_s, return_when=asyncio.FIRST_COMPLETED)
+            if not child.ready.is_set() and process.returncode is None:
+                self._on_line(child.plan.name, f"was not ready within {self._policy.ready_s:g} s and is killed")
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+            return await ended
+        finally:
+            ready.cancel()
+            ended.cancel()
 
     async def _spawn(self, child: _Child) -> None:
         child.ready.clear()
         ready, told = os.pipe()
         command = [*child.plan.command, "--ready-fd", str(told), "--lifeline-fd", str(self._lifeline)]
+        command += ["--restarts", str(child.restarts)]
         inherited = [told, self._lifeline]
         if child.plan.listen is not None:
             number = child.plan.listen.fileno()
