@@ -78,6 +78,15 @@ def test_every_exception_in_the_code_names_its_rule() -> None:
     assert not found, "\n".join(found)
 
 
+def test_only_the_settings_read_the_environment() -> None:
+    readers = {
+        path
+        for path, text in _texts()
+        if path.startswith("src/") and re.search(r"\b(?:os\.environ|os\.getenv|noqa: TID251)\b", text)
+    }
+    assert readers == {"src/fluxa/apps/settings.py"}
+
+
 def test_changes_are_told_in_fragments() -> None:
     wrong = [
         name(path)
