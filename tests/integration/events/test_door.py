@@ -186,7 +186,9 @@ async def test_large_data_goes_to_the_object_store_and_small_data_stays(stand: S
     digest = hashlib.sha256(large).digest()
     assert (found.data, found.sha256, found.subject) == (None, digest, "s")
     key = records[1].headers[carriage.DATA_KEY]
-    assert key == object_key(Tenant("acme"), digest) == f"acme/sha256/{digest.hex()[:2]}/{digest.hex()}"
+    month = f"{records[1].created_at:%Y-%m}"
+    assert key == object_key(Tenant("acme"), records[1].created_at, digest)
+    assert key == f"acme/{month}/sha256/{digest.hex()[:2]}/{digest.hex()}"
     assert await stand.objects.get(key) == large
 
 

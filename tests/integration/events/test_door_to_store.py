@@ -116,7 +116,8 @@ async def test_data_of_every_form_and_size_is_stored_byte_for_byte(stand: Stand,
 
 
 def _object(stand: Stand, name: str) -> Path:
-    return stand.folder / object_key(ACME, hashlib.sha256(json.dumps(name * 20_000).encode()).digest())
+    digest = hashlib.sha256(json.dumps(name * 20_000).encode()).digest()
+    return stand.folder / object_key(ACME, SystemClock().now(), digest)
 
 
 @pytest.mark.req("PIPE-2", "PIPE-3", "PIPE-6")

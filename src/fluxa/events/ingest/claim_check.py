@@ -1,6 +1,7 @@
 """The claim check (PIPE-6): data over the limit goes to the object store before its event is queued."""
 
 import asyncio
+import datetime as dt
 from collections.abc import Sequence
 
 from fluxa.events import carriage
@@ -13,10 +14,14 @@ INLINE_MAX_BYTES = 64 * 1024
 """The largest data that travels with its event, by default."""
 
 
-def object_key(tenant: Tenant, digest: bytes) -> str:
-    """Where data is kept: under its tenant, by its content; the same data is kept once."""
+def object_key(tenant: Tenant, received_at: dt.datetime, digest: bytes) -> str:
+    """Where data is kept: under its tenant and month, by its content; the same data is kept once a month.
+
+    Events of a month refer to objects of that month alone, so that both can be deleted when they are too old:
+    kept once for ever, an old object could still be needed by an event of yesterday.
+    """
     text = digest.hex()
-    return f"{tenant}/sha256/{text[:2]}/{text}"
+    return f"{tenant}/{received_at.astimezone(dt.UTC):%Y-%m}/sha256/{text[:2]}/{text}"
 
 
 class ClaimCheck:
@@ -37,14 +42,20 @@ class ClaimCheck:
         """Whether the data must not travel with the event."""
         return event.data is not None and len(event.data) > self.inline_max_bytes
 
-    async def put_away(self, events: Sequence[Accepted]) -> list[tuple[Accepted, str]]:
+    async def put_away(self, events: Sequence[Accepted], received_at: dt.datetime) -> list[tuple[Accepted, str]]:
         """Store the data of large events durably; each without its data, and the key where that is.
+
+        Args:
+            events: those whose data must not travel with them.
+            received_at: when they came through the door.
 
         Raises:
             FluxaError: `ObjectStoreUnavailable`; what was stored by then stays, harmless, under its digest.
         """
         # All are waited for, also when one fails, so that no put outlives its request.
-        found = await asyncio.gather(*(self._put(accepted.event) for accepted in events), return_exceptions=True)
+        found = await asyncio.gather(
+            *(self._put(accepted.event, received_at) for accepted in events), return_exceptions=True
+        )
         keys: list[str] = []
         for key in found:
             if isinstance(key, BaseException):
@@ -55,8 +66,8 @@ class ClaimCheck:
             for accepted, key in zip(events, keys, strict=True)
         ]
 
-    async def _put(self, event: Event) -> str:
-        key = object_key(event.tenant, event.sha256)
+    async def _put(self, event: Event, received_at: dt.datetime) -> str:
+        key = object_key(event.tenant, received_at, event.sha256)
         async with self._slots:
             await self._store.put(key, event.data or b"")
         return key

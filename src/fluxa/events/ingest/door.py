@@ -197,7 +197,7 @@ class Door:
             for index, item in enumerate(accepted)
             if len(item.text) > limit and self._claim_check.is_large(item.event)
         ]
-        put_away = await self._claim_check.put_away([accepted[index] for index in large]) if large else []
+        put_away = await self._claim_check.put_away([accepted[index] for index in large], now) if large else []
         elsewhere = dict(zip(large, put_away, strict=True))
         records = [carriage.to_record(item.event, text=item.text, received_at=now) for item in accepted]
         for index, (light, key) in elsewhere.items():
