@@ -30,7 +30,7 @@ from fluxa.telemetry.log import make_logger
 from fluxa.telemetry.metrics import Metrics
 from fluxa.testing.serving import serving
 from fluxa.testing.signals import Signals
-from fluxa.web import health, openapi
+from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
 from fluxa.web.health import Readiness
 from fluxa.web.identity import bearer
@@ -127,7 +127,7 @@ def make_stand(database: Database, *, stream: StreamLimits | None = None, read_t
     objects = Objects(MemoryStore())
     logger = make_logger("query", stream=io.StringIO())
     door = QueryDoor(reads, objects, tailer, clock, stream or StreamLimits())
-    rows = [*query_routes(door), *health.routes("query", Readiness({}, logger), Metrics())]
+    rows = [*query_routes(door), *health.routes("query", Readiness({}, logger), Metrics()), problems.route()]
     app = App(
         [*rows, openapi.route(rows, version="0.1.0")],
         identify=bearer(KeyGuard(ApiKeys(database), clock, GuardLimits(fresh_s=0.0, absent_s=0.0)).verify),

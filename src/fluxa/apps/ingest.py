@@ -24,7 +24,7 @@ from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres.pool import Database
 from fluxa.providers.object_store import ObjectStore
-from fluxa.web import health, openapi
+from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
 from fluxa.web.bodies import Bodies, BodyBudget
 from fluxa.web.idempotency import RequestKeys
@@ -65,6 +65,7 @@ async def ingest(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
         rows = [
             *await _rows(life, settings, told, database=database, objects=objects, collector=collector),
             *health.routes(SERVICE, readiness, told.metrics),
+            problems.route(),
         ]
         rows.append(openapi.route(rows, version=fluxa.__version__))
         verify = KeyGuard(ApiKeys(database), SystemClock()).verify

@@ -3,6 +3,7 @@
 import asyncio
 import random
 
+import fluxa
 from fluxa.apps.database import open_database, open_wakeups
 from fluxa.apps.engines import object_store, queue_backend
 from fluxa.apps.observe import Telemetry, observe
@@ -24,7 +25,7 @@ from fluxa.postgres.pool import Database
 from fluxa.providers.object_store import ObjectStore
 from fluxa.queue.backend import QueueBackend
 from fluxa.queue.policy import RetryPolicy
-from fluxa.web import health
+from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
 from fluxa.web.identity import bearer
 
@@ -92,8 +93,9 @@ def _app(told: Telemetry, database: Database, backend: QueueBackend, objects: Ob
         told.logger,
     )
     gauges = health.QueueGauges(backend, (QUEUE,), metrics=told.metrics, logger=told.logger)
+    rows = [*health.routes(SERVICE, readiness, told.metrics, (gauges.refresh,)), problems.route()]
     return App(
-        health.routes(SERVICE, readiness, told.metrics, (gauges.refresh,)),
+        [*rows, openapi.route(rows, version=fluxa.__version__)],
         identify=bearer(KeyGuard(ApiKeys(database), SystemClock()).verify),
         hook=told.hook,
         logger=told.logger,

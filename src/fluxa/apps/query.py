@@ -16,7 +16,7 @@ from fluxa.events.query.store import EventReads
 from fluxa.events.query.tail import Tailer
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.lifecycle import Lifetime
-from fluxa.web import health, openapi
+from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
 from fluxa.web.identity import bearer
 
@@ -44,7 +44,11 @@ async def query(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
         readiness = health.Readiness(
             {"accepting": draining.check, "database": database.check, "object_store": objects.check}, told.logger
         )
-        rows = [*routes(QueryDoor(reads, objects, tailer, clock)), *health.routes(SERVICE, readiness, told.metrics)]
+        rows = [
+            *routes(QueryDoor(reads, objects, tailer, clock)),
+            *health.routes(SERVICE, readiness, told.metrics),
+            problems.route(),
+        ]
         rows.append(openapi.route(rows, version=fluxa.__version__))
         verify = KeyGuard(ApiKeys(database), clock).verify
         app = App(rows, identify=bearer(verify), hook=told.hook, logger=told.logger)

@@ -7,7 +7,8 @@ import msgspec
 from fluxa.kernel import json
 from fluxa.kernel.errors import ERRORS, ErrorCode, FluxaError
 from fluxa.kernel.ids import CorrelationId
-from fluxa.web.responses import Headers, Response
+from fluxa.web.responses import Headers, Response, json_response, send_response
+from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -23,6 +24,9 @@ _PRIVATE = frozenset(
 )
 UNREAD = frozenset({ErrorCode.REQUEST_TOO_LARGE, ErrorCode.REQUEST_TIMEOUT})
 """These leave the rest of the request's body unread, so the connection cannot be used again."""
+
+
+_CODES = frozenset(ErrorCode)
 
 
 class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -88,6 +92,41 @@ def problem(error: FluxaError, correlation_id: CorrelationId, *, headers: Header
         content_type=MEDIA_TYPE,
         headers=tuple(extra),
     )
+
+
+class ProblemKind(msgspec.Struct, frozen=True):
+    """What the `type` of a problem leads to.
+
+    Attributes:
+        code: the stable name.
+        title: the same for every occurrence.
+        status: the HTTP status.
+        retry: transient, permanent or security: what may be done with work that failed so.
+        action: what to do.
+    """
+
+    code: str
+    title: str
+    status: int
+    retry: str
+    action: str
+
+
+async def _explain(call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
+    code = call.path_params["code"]
+    spec = ERRORS.get(ErrorCode(code)) if code in _CODES else None
+    if spec is None:
+        raise FluxaError(ErrorCode.NOT_FOUND, "There is no problem of this name.")
+    await send_response(send, json_response(ProblemKind(code, spec.title, spec.status, spec.retry, spec.action)))
+
+
+def route() -> Route:
+    """The row that explains a problem to whoever follows its `type`; open, since it tells of nobody's data."""
+    operation = Operation(
+        "What a problem means",
+        responses={200: ("Its explanation.", ProblemKind), 404: ("There is none of this name.", None)},
+    )
+    return Route("problem", "/problems/{code}", ("GET",), Auth.OPEN, _explain, operation)
 
 
 def _printable(text: str) -> str:

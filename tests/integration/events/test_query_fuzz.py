@@ -21,7 +21,7 @@ async def test_every_get_route_keeps_what_the_document_promises(database: Databa
         process = await asyncio.create_subprocess_exec(
             *(Path(sys.executable).with_name("schemathesis"), "run", f"{stand.url}/openapi.json"),
             *("--header", f"Authorization: Bearer {stand.keys['acme']}"),
-            *("--checks", "all", "--max-examples", "15", "--seed", "1", "--generation-database", "none"),
+            *("--checks", "all", "--max-examples", "8", "--seed", "1", "--generation-database", "none"),
             *("--phases", "examples,coverage,fuzzing", "--request-timeout", "10", "--no-color"),
             cwd=tmp_path,
             stdout=asyncio.subprocess.PIPE,
@@ -30,4 +30,4 @@ async def test_every_get_route_keeps_what_the_document_promises(database: Databa
         out, _ = await process.communicate()
     text = out.decode()
     assert process.returncode == 0, text
-    assert f"{len(stand.app.routes)} selected" in text, text
+    assert f"{len(stand.app.routes) - 1} selected" in text, text  # all but the document itself

@@ -15,6 +15,7 @@ from fluxa.telemetry.catalogue import RequestServed, RequestStarted
 from fluxa.telemetry.log import make_logger
 from fluxa.testing.serving import serving
 from fluxa.testing.signals import Signals
+from fluxa.web import problems
 from fluxa.web.app import App
 from fluxa.web.bodies import Bodies, BodyBudget
 from fluxa.web.identity import bearer
@@ -79,6 +80,7 @@ class _Stand:
                 _route("away", "/away", _away),
                 _route("invalid", "/invalid", _invalid),
                 _route("half", "/half", _half),
+                problems.route(),
             ],
             identify=bearer(_verify),
             hook=self.signals.hear,
@@ -274,6 +276,21 @@ async def test_a_detail_may_quote_what_utf8_cannot_carry(client: httpx.AsyncClie
     problem = (await client.get("/invalid")).json()
     assert problem["detail"] == "half a pair: ?"
     assert problem["pointer"] == "/limit"
+
+
+@pytest.mark.req("PIPE-2")
+async def test_the_type_of_a_problem_leads_to_its_explanation(client: httpx.AsyncClient) -> None:
+    refused = (await client.get("/nothing")).json()
+    explained = await client.get(refused["type"])
+    assert explained.status_code == 200
+    assert explained.json() == {
+        "code": "NotFound",
+        "title": refused["title"],
+        "status": 404,
+        "retry": "permanent",
+        "action": refused["action"],
+    }
+    assert (await client.get("/problems/Nonsense")).json()["code"] == "NotFound"
 
 
 async def test_an_answer_that_fails_halfway_is_cut_not_completed(client: httpx.AsyncClient) -> None:

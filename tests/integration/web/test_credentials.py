@@ -16,7 +16,7 @@ from fluxa.web.routes import Auth, Route
 from making.door import open_door
 from making.querying import make_stand, running, stored
 
-OPEN = {"api_health", "health", "api_ready", "api_metrics", "metrics", "openapi"}
+OPEN = {"api_health", "health", "api_ready", "api_metrics", "metrics", "openapi", "problem"}
 KINDS = (
     "none",
     "empty",
@@ -70,7 +70,12 @@ async def _refuses(client: httpx.AsyncClient, routes: Sequence[Route], headers: 
     """Send the request to every route; how many need a credential."""
     closed = 0
     for route in routes:
-        path = route.path.replace("{id}", "e-1").replace("{correlation_id}", "c-1").replace("{type}", "t")
+        path = (
+            route.path.replace("{id}", "e-1")
+            .replace("{correlation_id}", "c-1")
+            .replace("{type}", "t")
+            .replace("{code}", "NotFound")
+        )
         for method in route.methods:
             content = EVENT if method in {"POST", "PUT"} else None
             sent = headers | ({"Content-Type": "application/cloudevents+json"} if content else {})
