@@ -194,6 +194,12 @@ def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
     assert not (tmp_path / "home" / "postgres").exists()
 
 
+def test_a_database_of_others_is_not_changed_unasked(tmp_path: Path, postgres_server: str) -> None:
+    done = fluxa("up", "--port", "0", home=tmp_path, FLUXA_DATABASE_URL=postgres_server.format("postgres"))
+    assert done.returncode == 1
+    assert "Run: fluxa db migrate" in done.stderr
+
+
 async def test_a_service_that_cannot_start_ends_the_start_with_its_words(tmp_path: Path, database_url: str) -> None:
     async with running(
         "up",

@@ -5,6 +5,7 @@ Lowest to highest: defaults, one TOML file, `FLUXA_*` variables, the command lin
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ PREFIX = "FLUXA_"
 FILE_VARIABLE = "FLUXA_SETTINGS"
 """Names the settings file; the one variable that is no setting itself."""
 FILE_NAME = "fluxa.toml"
+
+_HOST = r"(?:\[[^\]/]*\]|[^:/@,\[\]]*)(?::\d+)?"
+_DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:[^@/]*@)?{_HOST}(?:,{_HOST})*(?:[/?].*)?\Z")
 
 SECRET = {"secret": True}
 """Marks a setting that is never shown in full."""
@@ -313,7 +317,15 @@ def is_secret(name: str) -> bool:
 
 
 def _check_together(settings: Settings) -> None:
-    """Refuse values that are each in range but cannot work side by side."""
+    """Refuse values that are each in range but cannot work, alone or side by side."""
+    for name in ("database_url", "database_listen_url"):
+        url = getattr(settings, name)
+        if url is not None and not _DATABASE_URL.match(url):
+            raise FluxaError(
+                ErrorCode.CONFIGURATION,
+                f"{name} is not of the form postgresql://user:password@host:port/name. In a password, write "
+                "characters such as / @ : as %2F %40 %3A. The value is not shown here.",
+            )
     rules = (
         ("database_pool_min", "database_pool_max"),
         ("event_max_bytes", "request_max_bytes"),

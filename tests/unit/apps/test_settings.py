@@ -101,6 +101,32 @@ def test_a_wrong_file_is_refused_and_named(tmp_path: Path, content: str, text: s
     assert text in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@h:5432/d",
+        "postgres://h/d",
+        "postgresql:///d?host=/run/x",
+        "postgresql://fluxa@/fluxa?host=%2Ftmp%2Frun&port=5432",
+        "postgresql://u:p%2Fq@h1:1,h2:2/d",
+        "postgresql://[::1]:5432/d",
+        "postgresql://h",
+    ],
+)
+def test_a_database_url_of_any_valid_form_is_taken(tmp_path: Path, url: str) -> None:
+    assert _load(tmp_path, {"FLUXA_DATABASE_URL": url}).settings.database_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["h/d", "mysql://h/d", "postgresql://h:geheim/d", "postgresql://u:ge/heim@h/d", "postgresql://u@geheim@h/d"]
+)
+def test_any_other_is_refused_without_being_shown(tmp_path: Path, url: str) -> None:
+    with pytest.raises(FluxaError, match="database_url is not of the form") as caught:
+        _load(tmp_path, {"FLUXA_DATABASE_URL": url})
+    assert url not in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
 def test_a_wrong_secret_is_not_repeated_in_the_refusal(tmp_path: Path) -> None:
     (tmp_path / "fluxa.toml").write_text("api_key = 123454321\n")
     with pytest.raises(FluxaError) as caught:
