@@ -13,7 +13,7 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 
 SCHEMA_MAX_BYTES = 256 * 1024
 """The largest schema, as sent."""
-STEPS_MAX = 100_000
+STEPS_MAX = 20_000
 """The most subschemas that one value may have to pass, references followed."""
 
 _DETAIL_MAX = 300
