@@ -45,6 +45,15 @@ def test_the_next_claim_goes_by_the_size_of_the_last(messages: int, records: int
     assert rules.next_limit(messages, records, records_aim=4000, limit_max=64) == limit
 
 
+@pytest.mark.parametrize(
+    ("waited_s", "records", "hurried"), [(0.002, 3, True), (0.5, 3, False), (0.002, 0, False), (0.002, 2000, False)]
+)
+def test_a_lane_lingers_only_when_little_work_was_ready_at_once(
+    waited_s: float, records: int, *, hurried: bool
+) -> None:
+    assert rules.is_hurried(waited_s, records, linger_s=0.01, records_aim=4000) is hurried
+
+
 def test_only_what_a_row_can_bring_about_is_its_fault() -> None:
     assert rules.is_fault_of_data(ErrorCode.DB_REJECTED, "22023")
     assert rules.is_fault_of_data(ErrorCode.DB_REJECTED, "54000")

@@ -39,6 +39,7 @@ class ProcessorConfig:
         lanes: batches worked on side by side.
         claim_messages: envelopes claimed at once by a lane, at most; with their size, the bound on its memory.
         batch_records: records stored in one transaction, about.
+        linger_s: seconds that a busy lane lets work gather when there was little; 0 for none.
         lease_s: seconds until a dead processor's work is given to another.
         wait_s: seconds to wait for work before asking again; also how soon an idle lane notices `stop`.
         stop_within_s: seconds to finish what was begun before it is given back.
@@ -50,6 +51,7 @@ class ProcessorConfig:
     lanes: int = 2
     claim_messages: int = 64
     batch_records: int = 4000
+    linger_s: float = 0.01
     lease_s: float = 30.0
     wait_s: float = 1.0
     stop_within_s: float = 20.0
@@ -93,12 +95,15 @@ class Lane:
         self._in = shared
         self._config = shared.config
         self._limit = min(_FIRST_CLAIM, shared.config.claim_messages)
+        self._hurried = False
 
     async def run(self) -> None:
         """Work; returns some time after `stopping` is set, with nothing in hand."""
         async with LeaseKeeper(self._in.backend, lease_s=self._config.lease_s) as leases:
             while not self._in.stopping.is_set():
                 await self._turn(leases)
+                if self._hurried:
+                    await self._rest(self._config.linger_s)
 
     async def _turn(self, leases: LeaseKeeper) -> None:
         """Claim once, and finish what was claimed."""
@@ -126,6 +131,7 @@ class Lane:
         """The next deliveries; none if there is no work, or no more is to be taken."""
         failures = 0
         while not self._in.stopping.is_set():
+            asked_s = self._in.clock.monotonic()
             try:
                 deliveries = await self._in.backend.claim(
                     self._config.queue, limit=self._limit, lease_s=self._config.lease_s, wait_s=self._config.wait_s
@@ -136,14 +142,15 @@ class Lane:
                 await self._pause(failures)
             else:
                 self._in.outage.worked()
-                self._limit = rules.next_limit(
-                    len(deliveries),
-                    sum(len(delivery.records) for delivery in deliveries),
-                    records_aim=self._config.batch_records,
-                    limit_max=self._config.claim_messages,
-                )
+                self._learn(deliveries, self._in.clock.monotonic() - asked_s)
                 return deliveries
         return []
+
+    def _learn(self, deliveries: list[Delivery], waited_s: float) -> None:
+        """Set how much to claim next, and how soon, by what this claim brought."""
+        records, aim = sum(len(delivery.records) for delivery in deliveries), self._config.batch_records
+        self._limit = rules.next_limit(len(deliveries), records, records_aim=aim, limit_max=self._config.claim_messages)
+        self._hurried = rules.is_hurried(waited_s, records, linger_s=self._config.linger_s, records_aim=aim)
 
     async def _process(self, batch: Batch) -> None:
         started_s = self._in.clock.monotonic()
@@ -207,7 +214,11 @@ class Lane:
         pause_s = rules.pause_s(failures, self._in.chance())
         if self._in.stopping.is_set():
             await asyncio.sleep(pause_s)
-            return
+        else:
+            await self._rest(pause_s)
+
+    async def _rest(self, pause_s: float) -> None:
+        """Wait so long, or until `stop`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await self._in.stopping.wait()

@@ -88,6 +88,15 @@ def next_limit(messages: int, records: int, *, records_aim: int, limit_max: int)
     return max(1, min(limit_max, records_aim * messages // max(1, records)))
 
 
+def is_hurried(waited_s: float, records: int, *, linger_s: float, records_aim: int) -> bool:
+    """Whether work was ready at once but little of it: then a short wait saves many small transactions.
+
+    Under a steady trickle each transaction would carry a handful of events and cost what hundreds cost. An
+    event that comes to an idle lane has been waited for, so it is never kept.
+    """
+    return 0 < records < records_aim // 8 and waited_s < linger_s
+
+
 def pause_s(failures: int, chance: float) -> float:
     """Seconds to wait after so many failures in a row of something that all work needs."""
     return min(2.0, 0.05 * 2.0 ** min(failures - 1, 16)) * (0.5 + chance / 2)
