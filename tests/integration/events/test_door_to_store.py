@@ -140,3 +140,44 @@ async def test_what_is_altered_or_lost_after_the_door_and_what_a_new_schema_refu
         ("misfit", "SchemaValidation", "permanent"),
     }
     assert [row["id"] for row in await database.fetch("select id from fluxa.events")] == ["fine"]
+
+
+ODD: dict[str, bytes] = {
+    "an escaped NUL in the data": b'"data":"\\u0000"',
+    "non-characters in the data": '"data":"\ufffe\uffff\U0010ffff"'.encode(),
+    "a number no double can hold": b'"data":' + b"9" * 4000,
+    "a huge exponent": b'"data":1e999999',
+    "data nested 400 deep": b'"data":' + b"[" * 400 + b"]" * 400,
+    "repeated names in the data": b'"data":{"a":1,"a":2}',
+    "null data": b'"data":null',
+    "data with every space": b'"data": \n\t [ 1 ,\r\n 2 ] ',
+    "attributes as long as allowed": b'"subject":"' + b"s" * 1024 + b'","dataschema":"' + b"d" * 1024 + b'"',
+    "as many extensions as allowed": ",".join(f'"e{n}":"{"v" * 200}"' for n in range(64)).encode(),
+    "extensions of every type": b'"b1":true,"b2":false,"i1":-2147483648,"i2":2147483647,"s1":"","n1":null',
+    "text from right to left": '"subject":"שלום \u202e עולם 👩‍👩‍👧‍👦"'.encode(),
+    "a time before the calendar of most": b'"time":"0001-01-01T00:00:00Z"',
+    "a time with nanoseconds": b'"time":"2020-02-29T23:59:59.123456789+14:00"',
+    "an empty base64": b'"data_base64":"","datacontenttype":"application/octet-stream"',
+    "JSON in base64": b'"data_base64":"eyJhIjoxfQ=="',
+    "a source with every mark": b'"dataschema":"https://x/?a=b&c=%20#d"',
+    "text that is not JSON": b'"data":"plain","datacontenttype":"text/plain"',
+}
+
+
+@pytest.mark.req("PIPE-1", "PIPE-2", "PIPE-7")
+async def test_whatever_the_door_accepts_can_be_stored(stand: Stand, database: Database) -> None:
+    head = b'{"specversion":"1.0","source":"/\xc3\xbc/' + b"x" * 1000 + b'","type":"odd","id":'
+    bodies = [head + json.dumps(name).encode() + b"," + members + b"}" for name, members in ODD.items()]
+    async with processing(stand, database):
+        for body in bodies:
+            answer = await stand.client.post("/v1/events", content=body, headers=STRUCTURED)
+            assert answer.status_code == 202, (body[-200:], answer.text)
+        one_line = [body.replace(b"\n", b" ").replace(b"\r", b" ").replace(b'"odd"', b'"again"') for body in bodies]
+        lines = [line.replace(b'"id":"', b'"id":"again: ') for line in one_line]
+        answer = await stand.client.post(
+            "/v1/events", content=b"\n".join(lines), headers={"content-type": "application/x-ndjson"}
+        )
+        assert answer.json()["refused"] == 0, answer.text
+    assert [letter.code for letter in await stand.backend.dead_letters(QUEUE, DeadLetterFilter(), limit=10)] == []
+    stored = {row["id"] for row in await database.fetch("select id from fluxa.events")}
+    assert stored == set(ODD) | {f"again: {name}" for name in ODD}
