@@ -10,22 +10,32 @@ from house.tree import ROOT, python_files
 from house.validation_matrix import PAGE, REQUIREMENTS, page, rows
 from req_results import FILE
 
-TABLE = "| PIPE-1 | One. |\n| PIPE-2 | Two. |\n| PIPE-3 | Three. |\n| PIPE-4 | Four. |\n"
+TABLE = """
+| PIPE-1 | One. |
+| PIPE-2 | Two. |
+| PIPE-3 | Three. |
+| PIPE-4 | Four. |
+| PIPE-5 | Five. |
+
+- PIPE-5: a wheel.
+"""
 RESULTS = {
     "tests/a.py::test_one": {"rows": ["PIPE-1", "PIPE-2"], "outcome": "passed"},
     "tests/a.py::test_two": {"rows": ["PIPE-2"], "outcome": "failed"},
     "tests/b.py::test_three": {"rows": ["PIPE-3"], "outcome": "skipped"},
+    "tests/b.py::test_five": {"rows": ["PIPE-5"], "outcome": "passed"},
 }
 
 
 def test_a_row_is_as_good_as_its_worst_proof() -> None:
-    assert [row.result for row in rows(TABLE, RESULTS)] == ["proved", "**broken**", "partly run", "open"]
+    assert [row.result for row in rows(TABLE, RESULTS)] == ["proved", "**broken**", "partly run", "open", "in part"]
 
 
 def test_the_page_links_each_row_to_its_tests() -> None:
     text = page(rows(TABLE, RESULTS))
     assert "| PIPE-2 | Two. | **broken** | [a.py](../tests/a.py) 1/2 |" in text
-    assert "| PIPE | 4 | 1 | 1 |" in text
+    assert "| PIPE | 5 | 1 | 1 | 1 |" in text
+    assert "Five.<br>*Still missing: a wheel.*" in text
 
 
 def test_the_committed_page_has_every_requirement() -> None:

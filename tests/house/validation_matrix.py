@@ -12,10 +12,12 @@ from req_results import FILE
 REQUIREMENTS = ROOT / "docs" / "reference" / "requirements.md"
 PAGE = ROOT / "docs" / "validation-matrix.md"
 _ROW = re.compile(r"^\| ([A-Z]+-[\w-]+) \| (.+) \|$", re.MULTILINE)
+_PART = re.compile(r"^- ([A-Z]+-[\w-]+): (.+)$", re.MULTILINE)
 _HEAD = """# Validation matrix
 
 Written by `make matrix` from [the requirements](reference/requirements.md) and the last `make test`. Do not edit.
-*Proved*: every test of the row passed. *Partly run*: some were skipped. *Broken*: one failed. *Open*: there is no test.
+*Proved*: every test of the row passed. *In part*: they did, but something it promises is not built yet.
+*Partly run*: some were skipped. *Broken*: one failed. *Open*: there is no test.
 
 """
 
@@ -30,11 +32,12 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A requirement with its proofs."""
+    """A requirement with its proofs, and what of it is not built yet."""
 
     id: str
     promise: str
     proofs: tuple[Proof, ...]
+    missing: str = ""
 
     @property
     def result(self) -> str:
@@ -44,7 +47,9 @@ class Row:
             return "open"
         if "failed" in outcomes:
             return "**broken**"
-        return "partly run" if "skipped" in outcomes else "proved"
+        if "skipped" in outcomes:
+            return "partly run"
+        return "in part" if self.missing else "proved"
 
 
 def rows(requirements: str, results: Mapping[str, Mapping[str, object]]) -> tuple[Row, ...]:
@@ -55,7 +60,11 @@ def rows(requirements: str, results: Mapping[str, Mapping[str, object]]) -> tupl
         assert isinstance(marked, list)
         for bearer in marked:
             proofs.setdefault(str(bearer), []).append(Proof(test, str(result["outcome"])))
-    return tuple(Row(row, promise, tuple(proofs.get(row, ()))) for row, promise in _ROW.findall(requirements))
+    missing = dict(_PART.findall(requirements))
+    return tuple(
+        Row(row, promise, tuple(proofs.get(row, ())), missing.get(row, ""))
+        for row, promise in _ROW.findall(requirements)
+    )
 
 
 def page(matrix: tuple[Row, ...]) -> str:
@@ -63,14 +72,19 @@ def page(matrix: tuple[Row, ...]) -> str:
     areas: dict[str, list[Row]] = {}
     for row in matrix:
         areas.setdefault(row.id.partition("-")[0], []).append(row)
-    lines = ["| area | rows | proved | open |", "|---|---|---|---|"]
+    lines = ["| area | rows | proved | in part | open |", "|---|---|---|---|---|"]
     for area, inside in areas.items():
         proved = sum(row.result == "proved" for row in inside)
-        lines.append(f"| {area} | {len(inside)} | {proved} | {sum(not row.proofs for row in inside)} |")
+        part = sum(row.result == "in part" for row in inside)
+        lines.append(f"| {area} | {len(inside)} | {proved} | {part} | {sum(not row.proofs for row in inside)} |")
     for area, inside in areas.items():
         lines += ["", f"## {area}", "", "| row | promise | result | proofs |", "|---|---|---|---|"]
-        lines += [f"| {row.id} | {row.promise} | {row.result} | {_links(row)} |" for row in inside]
+        lines += [f"| {row.id} | {_promise(row)} | {row.result} | {_links(row)} |" for row in inside]
     return _HEAD + "\n".join(lines) + "\n"
+
+
+def _promise(row: Row) -> str:
+    return f"{row.promise}<br>*Still missing: {row.missing}*" if row.missing else row.promise
 
 
 def _links(row: Row) -> str:
