@@ -93,11 +93,11 @@ async def test_data_that_is_not_json_comes_back_in_its_form(
     assert (await _get(stand, "/v1/events"))["items"][0]["event"][member] == value
 
 
-@pytest.mark.parametrize("event_id", ["a/b", "a b", "é", "?x=1", "%2F", "stream", "..", "a\\b", '"', "x" * 1024])
-async def test_an_id_may_hold_any_character(stand: QueryStand, event_id: str) -> None:
-    await stand.write(stored(1, id=event_id))
-    path = "".join(f"%{byte:02X}" for byte in event_id.encode())
-    assert (await _get(stand, f"/v1/events/{path}"))["event"]["id"] == event_id
+async def test_an_id_may_hold_any_character(stand: QueryStand) -> None:
+    for event_id in ("a/b", "a b", "é", "?x=1", "%2F", "stream", "..", "a\\b", '"', "x" * 1024):
+        await stand.write(stored(1, id=event_id))
+        path = "".join(f"%{byte:02X}" for byte in event_id.encode())
+        assert (await _get(stand, f"/v1/events/{path}"))["event"]["id"] == event_id
 
 
 async def test_an_id_of_several_sources_needs_its_source(stand: QueryStand) -> None:
@@ -205,33 +205,33 @@ async def test_a_page_of_heavy_events_is_short_and_has_a_next_one(stand: QuerySt
     assert seen == [f"e-{number}" for number in reversed(range(100))]
 
 
-@pytest.mark.parametrize(
-    ("query", "pointer"),
-    [
-        ("limit=0", "/limit"),
-        ("limit=1001", "/limit"),
-        ("limit=-1", "/limit"),
-        ("limit=%D9%A3", "/limit"),
-        ("limit=9999999999999999999999", "/limit"),
-        ("cursor=zzz", "/cursor"),
-        ("cursor=", "/cursor"),
-        ("cursor=5.-1", "/cursor"),
-        ("cursor=9999999999999999999.1", "/cursor"),
-        ("from=yesterday", "/from"),
-        ("from=2026-03-15T10:00:00", "/from"),
-        ("from=2026-03-15T10:00:00+01:00", "/from"),
-        ("type=", "/type"),
-        ("type=a&type=b", "/type"),
-        ("type=%00", "/type"),
-        ("type=%ff", "/type"),
-        ("subject=" + "x" * 1025, "/subject"),
-        ("typ=a", "/typ"),
-        ("a~/b=1", "/a~0~1b"),
-    ],
-)
-async def test_a_parameter_that_is_not_valid_is_named(stand: QueryStand, query: str, pointer: str) -> None:
-    status, problem = await _refused(stand, f"/v1/events?{query}")
-    assert (status, problem["code"], problem["pointer"]) == (400, "InvalidRequest", pointer)
+BAD_PARAMETERS = [
+    ("limit=0", "/limit"),
+    ("limit=1001", "/limit"),
+    ("limit=-1", "/limit"),
+    ("limit=%D9%A3", "/limit"),
+    ("limit=9999999999999999999999", "/limit"),
+    ("cursor=zzz", "/cursor"),
+    ("cursor=", "/cursor"),
+    ("cursor=5.-1", "/cursor"),
+    ("cursor=9999999999999999999.1", "/cursor"),
+    ("from=yesterday", "/from"),
+    ("from=2026-03-15T10:00:00", "/from"),
+    ("from=2026-03-15T10:00:00+01:00", "/from"),
+    ("type=", "/type"),
+    ("type=a&type=b", "/type"),
+    ("type=%00", "/type"),
+    ("type=%ff", "/type"),
+    ("subject=" + "x" * 1025, "/subject"),
+    ("typ=a", "/typ"),
+    ("a~/b=1", "/a~0~1b"),
+]
+
+
+async def test_a_parameter_that_is_not_valid_is_named(stand: QueryStand) -> None:
+    for query, pointer in BAD_PARAMETERS:
+        status, problem = await _refused(stand, f"/v1/events?{query}")
+        assert (status, problem["code"], problem["pointer"]) == (400, "InvalidRequest", pointer), query
 
 
 async def test_times_at_the_ends_of_the_calendar_are_understood(stand: QueryStand) -> None:
