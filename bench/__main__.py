@@ -57,7 +57,7 @@ QUICK = Plan(1, 5_000, 1_000, 30, {"pgqueuer": 1_000, "procrastinate": 200, "cha
 HOW = {
     "copy": "binary COPY of prepared rows, 1000 a commit, one connection",
     "claim_insert_delete": "hand-written: insert 1000 payloads; claim 1000 (SKIP LOCKED), parse, COPY, delete, commit",
-    "fluxa bulk": "HTTP NDJSON, 1000 events a request, 4 connections; ingest, query and one processor as processes",
+    "fluxa bulk": "HTTP NDJSON, 1000 events a request, 4 connections; ingest, query and two processors as processes",
     "pgqueuer": "batch_size=500, asyncpg pool of 8, enqueued 1000 at a time; one INSERT a job",
     "pgqueuer +group": "the same, with rows of concurrent handlers gathered into one COPY by us",
     "procrastinate": "batch_defer of 1000, concurrency=50, done jobs deleted; one INSERT a job",

@@ -1,5 +1,6 @@
 """Asks the database what became of everything, after the last event was processed."""
 
+import asyncio
 import datetime as dt
 import math
 from collections import Counter
@@ -41,10 +42,18 @@ class Audit:
     def __init__(self, database: Database, tenant: str) -> None:
         self._database = database
         self._tenant = tenant
+        self._stored = 0
+        self._horizon = "0"
+        self._counting = asyncio.Lock()
 
     async def progress(self) -> int:
-        """Events that are stored or parked by now."""
-        return int(await self._database.fetch_value(_SQL["count_progress"], self._tenant))
+        """Events that are stored or parked by now; each call counts only what is new."""
+        async with self._counting:
+            row = await self._database.fetch_row(_SQL["count_stored_since"], self._tenant, self._horizon)
+            if row is not None:
+                self._stored += int(row["stored"])
+                self._horizon = str(row["horizon"])
+        return self._stored + int(await self._database.fetch_value(_SQL["count_parked"], self._tenant))
 
     async def found(self, queued: int) -> Found:
         """Everything that can be compared with the sender's book."""

@@ -9,9 +9,13 @@ select source, id, seen from fluxa.idempotency_keys where tenant = $1;
 -- name: list_parked
 select source, id, error_code from fluxa.failures where tenant = $1 and parked;
 
--- name: count_progress
-select (select count(*) from fluxa.idempotency_keys where tenant = $1)
-     + (select count(*) from fluxa.failures where tenant = $1 and parked);
+-- name: count_stored_since
+-- Rows of transactions from $2 on that are older than every running one: none of them can be missed or counted twice.
+select pg_snapshot_xmin(pg_current_snapshot())::text as horizon, count(events.id) as stored
+from fluxa.events where tenant = $1 and tx >= $2::text::xid8 and tx < pg_snapshot_xmin(pg_current_snapshot());
+
+-- name: count_parked
+select count(*) from fluxa.failures where tenant = $1 and parked;
 
 -- name: measure_latency
 select percentile_cont(array[0.5, 0.95, 0.99, 1.0]) within group (order by extract(epoch from stored_at - received_at))

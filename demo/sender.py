@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import httpx
 import msgspec
@@ -31,6 +31,10 @@ class _Answer(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
+async def _at_once() -> None:
+    """Wait for nothing."""
+
+
 class Sender:
     """Sends lines and enters every answer in the ledger.
 
@@ -56,19 +60,33 @@ class Sender:
         await self._http.aclose()
 
     async def send(
-        self, lines: Iterator[Line], *, connections: int = 1, progress: Callable[[int], None] = lambda _sent: None
+        self,
+        lines: Iterator[Line],
+        *,
+        connections: int = 1,
+        progress: Callable[[int], None] = lambda _sent: None,
+        turn: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         """Send all lines; returns when each has its answer.
+
+        Args:
+            lines: what to send.
+            connections: requests under way at once.
+            progress: called with the number of lines of each request that was answered.
+            turn: awaited before each request: who paces the sender waits here.
 
         Raises:
             RuntimeError: for an answer that a producer could do nothing about.
         """
         async with asyncio.TaskGroup() as tasks:
             for _ in range(connections):
-                tasks.create_task(self._work(lines, progress))
+                tasks.create_task(self._work(lines, progress, turn))
 
-    async def _work(self, lines: Iterator[Line], progress: Callable[[int], None]) -> None:
+    async def _work(
+        self, lines: Iterator[Line], progress: Callable[[int], None], turn: Callable[[], Awaitable[None]]
+    ) -> None:
         while batch := list(itertools.islice(lines, self._batch)):
+            await turn()
             size = len(batch)
             while batch:
                 batch = await self._post(batch)
