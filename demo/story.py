@@ -1,7 +1,6 @@
 """The demonstration, chapter by chapter: set up, tamper, stream, kill, wait, audit, draw, show how to look further."""
 
 import asyncio
-import contextlib
 import datetime as dt
 import itertools
 import time
@@ -90,17 +89,16 @@ async def stream(wish: Wish, stack: Stack, screen: Screen, sender: Sender, audit
     with screen.bars(expected) as bars:
         bars.resize(expected, wish.events + days)
         pace = Pace(run.ledger)
-        watch = asyncio.create_task(_watch(bars, audit, pace))
-        killing = asyncio.create_task(_kill_midway(stack, bars, run, wish.events))
-        await sender.send(lines, connections=CONNECTIONS, progress=bars.sent, turn=pace.turn)
-        run.sending_s = time.monotonic() - run.began
-        bars.resize(run.ledger.kinds.total() - before, run.ledger.distinct)
-        await killing
-        await _until_processed(audit, run)
-        run.storing_s = time.monotonic() - run.began
-        watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watch
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(_watch(bars, audit, pace))
+            killing = tasks.create_task(_kill_midway(stack, bars, run, wish.events))
+            await sender.send(lines, connections=CONNECTIONS, progress=bars.sent, turn=pace.turn)
+            run.sending_s = time.monotonic() - run.began
+            bars.resize(run.ledger.kinds.total() - before, run.ledger.distinct)
+            await killing
+            await _until_processed(audit, run)
+            run.storing_s = time.monotonic() - run.began
+            watch.cancel()
         bars.stored(await audit.progress())
 
 
@@ -195,7 +193,7 @@ def _figures(screen: Screen, run: Run, stored: int, latency: Latency) -> None:
         [
             (
                 "lines sent",
-                f"{number(book.kinds.total())} in {number(book.requests)} requests over {CONNECTIONS} connections, at most {number(AHEAD_MAX)} ahead",
+                f"{number(book.kinds.total())} in {number(book.requests)} requests, {number(AHEAD_MAX)} ahead at most",
             ),
             ("acknowledged", f"{number(book.accepted)}, of these {number(book.kinds[Kind.AGAIN])} again"),
             ("refused at the door", f"{number(book.refused.total())}: {refused}"),
