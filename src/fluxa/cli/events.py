@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 import typer
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
@@ -128,15 +128,17 @@ def _send(
 
 @contextmanager
 def _progress(size: int | None) -> Iterator[Callable[[int, int], None]]:
-    columns = (SpinnerColumn(), MofNCompleteColumn(), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    shown = columns if size is not None else (SpinnerColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*shown, console=stderr(), transient=True) as progress:
-        events = progress.add_task("events", total=None, visible=False)
-        task = progress.add_task("sent", total=size)
+    count, elapsed = TextColumn("{task.fields[events]} events"), TimeElapsedColumn()
+    # How far it has come is known in bytes only, and only of a file.
+    columns = (SpinnerColumn(), count, elapsed) if size is None else (SpinnerColumn(), count, BarColumn(), elapsed)
+    with Progress(*columns, console=stderr(), transient=True) as progress:
+        task = progress.add_task("sent", total=size, events=0)
+        sent = 0
 
-        def advance(count: int, read: int) -> None:
-            progress.advance(events, count)
-            progress.advance(task, read if size is not None else count)
+        def advance(events: int, read: int) -> None:
+            nonlocal sent
+            sent += events
+            progress.update(task, advance=read, events=sent)
 
         yield advance
 
