@@ -66,7 +66,7 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         )
         await life.start(processor)
         draining = Draining()
-        app = _app(told, database, backend, objects, draining)
+        app = _app(told, database, backend, objects, processor, draining)
         await serve(
             app,
             bound,
@@ -81,7 +81,14 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         told.logger.info("stopped")
 
 
-def _app(told: Telemetry, database: Database, backend: QueueBackend, objects: ObjectStore, draining: Draining) -> App:
+def _app(
+    told: Telemetry,
+    database: Database,
+    backend: QueueBackend,
+    objects: ObjectStore,
+    processor: Processor,
+    draining: Draining,
+) -> App:
     """Health and metrics."""
     readiness = health.Readiness(
         {
@@ -89,6 +96,7 @@ def _app(told: Telemetry, database: Database, backend: QueueBackend, objects: Ob
             "database": database.check,
             "queue": lambda: backend.metrics(QUEUE),
             "object_store": objects.check,
+            "lanes": processor.check,
         },
         told.logger,
     )

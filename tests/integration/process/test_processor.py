@@ -19,6 +19,7 @@ from fluxa.telemetry.catalogue import (
     LeasesLost,
     RecordParked,
     RecordRetried,
+    Signal,
     Stage,
     StageFinished,
     Status,
@@ -342,3 +343,42 @@ async def test_an_event_that_waited_over_the_turn_of_the_month_is_kept_where_it_
         "e-old": f"fluxa.events_{old:%Y_%m}",
         "e-new": f"fluxa.events_{now:%Y_%m}",
     }
+
+
+@pytest.mark.req("PIPE-6", "PIPE-9")
+async def test_an_object_store_that_is_out_is_not_asked_for_every_event_of_a_batch(pipeline: Pipeline) -> None:
+    large = [large_record(number, b"%d" % number) for number in range(100)]
+    for record in large:
+        pipeline.objects.content[record.headers[DATA_KEY]] = record.headers[DATA_KEY].encode()
+    pipeline.objects.fails = [FluxaError(ErrorCode.OBJECT_STORE_UNAVAILABLE) for _ in range(200)]
+    await pipeline.send([make_record("good"), *large])
+    async with pipeline.running():
+        await pipeline.until(lambda: sum(isinstance(s, RecordRetried) for s in pipeline.signals.heard) >= 100)
+    assert len(pipeline.objects.fails) > 180
+    assert set(await pipeline.stored()) == {"e-good"}
+    assert await pipeline.database.fetch_value("select count(*) from fluxa.failures") >= 100
+
+
+@pytest.mark.req("PIPE-7")
+async def test_a_lane_outlives_a_hook_that_raises_and_a_lane_that_ended_is_told(database: Database) -> None:
+    pipeline = Pipeline(database)
+    await pipeline.send([make_record(1)])
+    hear, raised = pipeline.signals.hear, asyncio.Event()
+
+    def raise_once(signal: Signal) -> None:
+        if not raised.is_set():
+            raised.set()
+            raise RuntimeError("a defect of the one who listens")
+        hear(signal)
+
+    pipeline.signals.hear = raise_once  # type: ignore[method-assign]  # a listener with a defect
+    async with pipeline.running(ProcessorConfig(wait_s=0.05, lanes=1)) as processor:
+        await raised.wait()
+        await processor.check()
+        await pipeline.send([make_record(2)])
+        await pipeline.empty()
+        processor._lanes[0].cancel()
+        await asyncio.wait(processor._lanes)
+        with pytest.raises(FluxaError, match="Lane 1 of the processor has ended"):
+            await processor.check()
+    assert set(await pipeline.stored()) == {"e-1", "e-2"}

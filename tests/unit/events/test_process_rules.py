@@ -40,7 +40,7 @@ def test_deliveries_are_grouped_up_to_the_records_of_a_transaction() -> None:
     assert not list(rules.batches([], 6))
 
 
-@pytest.mark.parametrize(("messages", "records", "limit"), [(0, 0, 64), (10, 10, 64), (16, 16_000, 4), (1, 9_000, 1)])
+@pytest.mark.parametrize(("messages", "records", "limit"), [(0, 0, 16), (10, 10, 64), (16, 16_000, 4), (1, 9_000, 1)])
 def test_the_next_claim_goes_by_the_size_of_the_last(messages: int, records: int, limit: int) -> None:
     assert rules.next_limit(messages, records, records_aim=4000, limit_max=64) == limit
 

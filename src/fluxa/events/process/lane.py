@@ -22,8 +22,6 @@ from fluxa.queue.policy import RetryPolicy
 from fluxa.queue.triage import triage
 from fluxa.telemetry.catalogue import Hook, Stage, StageFinished, Status
 
-_FIRST_CLAIM = 16
-
 
 def patient() -> RetryPolicy:
     """Rides out an outage of the object store of half an hour before it parks an event."""
@@ -94,14 +92,20 @@ class Lane:
     def __init__(self, shared: Shared) -> None:
         self._in = shared
         self._config = shared.config
-        self._limit = min(_FIRST_CLAIM, shared.config.claim_messages)
+        self._limit = min(rules.FIRST_CLAIM, shared.config.claim_messages)
         self._hurried = False
+        self.moved_s = shared.clock.monotonic()
+        """When it last asked for work or tried to store some, on the clock that never goes back."""
 
     async def run(self) -> None:
         """Work; returns some time after `stopping` is set, with nothing in hand."""
         async with LeaseKeeper(self._in.backend, lease_s=self._config.lease_s) as leases:
             while not self._in.stopping.is_set():
-                await self._turn(leases)
+                try:
+                    await self._turn(leases)
+                except Exception as error:  # noqa: BLE001 - a defect costs this turn, whose leases are back, not the lane
+                    self._in.outage.failed(_as_fluxa(error).detail)
+                    await self._pause(1)
                 if self._hurried:
                     await self._rest(self._config.linger_s)
 
@@ -131,7 +135,7 @@ class Lane:
         """The next deliveries; none if there is no work, or no more is to be taken."""
         failures = 0
         while not self._in.stopping.is_set():
-            asked_s = self._in.clock.monotonic()
+            asked_s = self.moved_s = self._in.clock.monotonic()
             try:
                 deliveries = await self._in.backend.claim(
                     self._config.queue, limit=self._limit, lease_s=self._config.lease_s, wait_s=self._config.wait_s
@@ -171,7 +175,7 @@ class Lane:
         """Commit, however long it takes: an outage costs time, and the leases tell if it was too long."""
         failures = 0
         while True:
-            started_s = self._in.clock.monotonic()
+            started_s = self.moved_s = self._in.clock.monotonic()
             try:
                 done = await self._in.persister.persist(batch)
             except Exception as raised:  # noqa: BLE001 - nothing that happens here may lose the batch

@@ -11,11 +11,15 @@ from fluxa.events.process.solitude import Solitude
 from fluxa.events.process.verify import Verifier
 from fluxa.events.schema_check import SchemaCheck
 from fluxa.kernel.clock import Clock
+from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres.pool import Database
 from fluxa.providers.object_store import ObjectStore
 from fluxa.queue.backend import QueueBackend
 from fluxa.telemetry.catalogue import Hook
+
+_STALLED_S = 600.0
+"""Longer than any batch takes whose large data comes slowly."""
 
 __all__ = ["Processor", "ProcessorConfig"]
 
@@ -56,6 +60,7 @@ class Processor:
             chance=randomness.random,
             hook=hook,
         )
+        self._workers: list[Lane] = []
         self._lanes: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -68,9 +73,10 @@ class Processor:
             return
         await self._shared.backend.create(self._config.queue)
         self._shared.stopping.clear()
+        self._workers = [Lane(self._shared) for _ in range(self._config.lanes)]
         self._lanes = [
-            asyncio.create_task(Lane(self._shared).run(), name=f"processor-lane-{number}")
-            for number in range(self._config.lanes)
+            asyncio.create_task(lane.run(), name=f"processor-lane-{number}")
+            for number, lane in enumerate(self._workers, start=1)
         ]
 
     async def stop(self) -> None:
@@ -81,3 +87,18 @@ class Processor:
             await asyncio.wait(lanes, timeout=self._config.stop_within_s)
         for lane in lanes:
             await cancel_and_wait(lane)
+
+    async def check(self) -> None:
+        """Raise if a lane ended, or neither asked for work nor tried to store any for ten minutes.
+
+        An outage of Postgres is no such thing: the lanes keep trying.
+
+        Raises:
+            FluxaError: `Internal`, naming the lane.
+        """
+        now_s = self._shared.clock.monotonic()
+        for number, (lane, task) in enumerate(zip(self._workers, self._lanes, strict=False), start=1):
+            idle_s = now_s - lane.moved_s
+            if task.done() or idle_s > _STALLED_S:
+                how = "has ended" if task.done() else f"has not moved for {idle_s:.0f} s"
+                raise FluxaError(ErrorCode.INTERNAL, f"Lane {number} of the processor {how}; restart the process.")

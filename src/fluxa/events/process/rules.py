@@ -14,6 +14,8 @@ from fluxa.queue.record import Record
 
 T = TypeVar("T")
 
+FIRST_CLAIM = 16
+"""Messages to claim when nothing is known of their size; few enough to leave some to the other lanes."""
 _DATA_FAULTS = ("22", "23", "54")
 """SQLSTATE classes that a row can bring about: data exception, integrity, program limit."""
 _OLDEST = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
@@ -84,7 +86,7 @@ def batches(deliveries: Iterable[Delivery], records_max: int) -> Iterator[list[D
 def next_limit(messages: int, records: int, *, records_aim: int, limit_max: int) -> int:
     """How many messages to claim next so that they hold about so many records, going by the last claim."""
     if not messages:
-        return limit_max
+        return min(limit_max, FIRST_CLAIM)
     return max(1, min(limit_max, records_aim * messages // max(1, records)))
 
 

@@ -6,7 +6,7 @@ import hashlib
 
 from fluxa.events.carriage import DATA_KEY, from_record
 from fluxa.events.process import rules
-from fluxa.events.process.batch import Batch, Item
+from fluxa.events.process.batch import Batch, Failed, Item
 from fluxa.events.schema_check import SchemaCheck
 from fluxa.events.store import StoredEvent
 from fluxa.kernel.errors import ErrorCode, FluxaError
@@ -16,6 +16,9 @@ from fluxa.telemetry.catalogue import Stage
 
 _BREATHE_AFTER = 200
 """Records verified before other tasks of the process get a turn."""
+
+_GIVE_UP_AFTER = 3
+"""Objects of a batch that could not be had before the others are not asked for."""
 
 
 class Verifier:
@@ -58,14 +61,30 @@ class Verifier:
             if number % _BREATHE_AFTER == _BREATHE_AFTER - 1:
                 await asyncio.sleep(0)
 
-        async def fetch() -> None:
-            while waiting:
-                await self._verify(waiting.pop(), batch.claimed_at)
-
         if waiting:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._fetches_max, len(waiting))):
-                    group.create_task(fetch())
+            await self._verify_large(waiting, batch.claimed_at)
+
+    async def _verify_large(self, items: list[Item], claimed_at: dt.datetime) -> None:
+        """Items whose data is in the object store, several at once.
+
+        When it does not answer, the rest are not asked for: they fail as those did that were, so that
+        their neighbours need not wait for every single timeout.
+        """
+        unavailable: list[Failed] = []
+
+        async def fetch() -> None:
+            while items:
+                item = items.pop()
+                if len(unavailable) >= _GIVE_UP_AFTER:
+                    item.failed = unavailable[-1]
+                    continue
+                await self._verify(item, claimed_at)
+                if item.failed is not None and item.failed.code == ErrorCode.OBJECT_STORE_UNAVAILABLE:
+                    unavailable.append(item.failed)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._fetches_max, len(items))):
+                group.create_task(fetch())
 
     async def _verify(self, item: Item, claimed_at: dt.datetime) -> None:
         """Give one item its row or its failure."""
