@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from fluxa.auth.principal import Principal
 from fluxa.kernel.ids import CorrelationId
 
@@ -23,8 +25,7 @@ class Auth(enum.StrEnum):
     """`Authorization: Bearer <api key>`; names the tenant."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """What the table knows about a request when the endpoint gets it.
 
     Attributes:
@@ -37,7 +38,7 @@ class Call:
     route: "Route"
     principal: Principal | None
     correlation_id: CorrelationId
-    path_params: dict[str, str] = field(default_factory=dict)
+    path_params: dict[str, str] = {}
 
 
 Endpoint = Callable[[Call, Scope, Receive, Send], Awaitable[None]]
