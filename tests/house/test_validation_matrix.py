@@ -55,6 +55,12 @@ def test_it(good):
 """
 
 
+def test_the_committed_page_links_tests_that_exist() -> None:
+    linked = set(re.findall(r"\]\(\.\./(tests/[^)]+)\)", PAGE.read_text("utf-8")))
+    assert linked
+    assert not [file for file in linked if not (ROOT / file).is_file()], "run make test, then make matrix"
+
+
 def test_a_test_counts_with_the_worst_of_its_cases(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = req(*rows)\n", "utf-8")
     (tmp_path / "test_spoilt.py").write_text(SPOILT, "utf-8")
