@@ -7,6 +7,7 @@ from typing import TextIO, assert_never
 
 import structlog
 
+from fluxa.kernel.errors import RetryClass
 from fluxa.telemetry import catalogue as c
 
 Logger = structlog.typing.FilteringBoundLogger
@@ -57,14 +58,7 @@ class LogHook:
             case c.StageFinished():
                 self._stage(signal)
             case c.RecordParked():
-                self._logger.warning(
-                    "record parked",
-                    queue=signal.queue,
-                    error_code=signal.error_code,
-                    retry_class=signal.retry_class,
-                    event_id=signal.event_id,
-                    correlation_id=signal.correlation_id,
-                )
+                self._parked(signal)
             case c.RecordRetried():
                 self._logger.warning(
                     "record retried", queue=signal.queue, error_code=signal.error_code, attempt=signal.attempt
@@ -96,6 +90,18 @@ class LogHook:
             )
         else:
             self._logger.info("maintenance finished", task=signal.task, latency_ms=round(signal.latency_s * 1000, 3))
+
+    def _parked(self, signal: c.RecordParked) -> None:
+        """Something tampered with is an error that somebody must see; the rest can wait for the morning."""
+        tell = self._logger.error if signal.retry_class == RetryClass.SECURITY else self._logger.warning
+        tell(
+            "record parked",
+            queue=signal.queue,
+            error_code=signal.error_code,
+            retry_class=signal.retry_class,
+            event_id=signal.event_id,
+            correlation_id=signal.correlation_id,
+        )
 
     def _stage(self, signal: c.StageFinished) -> None:
         failed = signal.status is c.Status.FAILURE
