@@ -20,6 +20,7 @@ from fluxa.apps.stack.home import Credentials, RunLock, RunState
 from fluxa.apps.stack.supervisor import ChildPlan, RestartPolicy, Supervisor
 from fluxa.auth.api_keys import ApiKeys
 from fluxa.kernel.clock import Clock
+from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres import migrate
 from fluxa.postgres.pool import Database
@@ -180,8 +181,14 @@ class Stack:
 
     def _changed(self, sockets: Sockets) -> None:
         """Keep the state file true after a restart."""
-        if self._supervisor is not None and home.read_run_state(self._home) is not None:
-            home.write_run_state(self._home, self._state(sockets, self._supervisor))
+        if self._supervisor is None:
+            return
+        try:
+            if home.read_run_state(self._home) is not None:
+                home.write_run_state(self._home, self._state(sockets, self._supervisor))
+        except FluxaError as error:
+            # The stack works without it: only the process ids that it names are old.
+            self._told.logger.warning("state not written", detail=error.detail)
 
     def _state(self, sockets: Sockets, supervisor: Supervisor) -> RunState:
         return RunState(

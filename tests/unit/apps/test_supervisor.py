@@ -201,6 +201,25 @@ async def test_one_that_cannot_be_started_again_is_tried_until_it_can(tmp_path: 
     assert any("could not be started" in line for _, line in watched.lines)
 
 
+async def test_a_stop_does_not_wait_for_a_pause_between_restarts() -> None:
+    async with asyncio.timeout(30):
+        async with _running(_plan("a", _CHILD), policy=RestartPolicy(base_s=60, cap_s=60)) as watched:
+            os.kill(watched.supervisor.pids["a"], signal.SIGKILL)
+            await watched.signals.wait_for(ProcessRestarted)
+    assert watched.supervisor.pids == {}
+
+
+async def test_a_stop_that_comes_while_a_child_is_started_again_ends_that_one_too() -> None:
+    before = {one.pid for one in psutil.Process().children(recursive=True)}
+    for _ in range(5):
+        async with _running(_plan("a", _CHILD), policy=RestartPolicy(base_s=0.0, stop_s=20)) as watched:
+            os.kill(watched.supervisor.pids["a"], signal.SIGKILL)
+            await watched.signals.wait_for(ProcessRestarted)
+        assert watched.supervisor.pids == {}
+        after = {one.pid for one in psutil.Process().children(recursive=True)}
+        assert not [pid for pid in after - before if _alive(pid)]
+
+
 async def test_one_that_does_not_heed_is_killed_after_its_time() -> None:
     async with _running(_plan("a", _DEAF), policy=RestartPolicy(stop_s=0.2)) as watched:
         pid = watched.supervisor.pids["a"]

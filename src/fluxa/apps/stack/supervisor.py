@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.telemetry.catalogue import Hook, ProcessRestarted
 
 _LAST_LINES = 20
@@ -130,6 +129,7 @@ class Supervisor:
         ready = asyncio.create_task(child.ready.wait())
         await asyncio.wait((ended, ready), timeout=self._policy.ready_s, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
+        ended.cancel()
         if not child.ready.is_set():
             code = child.process.returncode
             how = "did not become ready in time" if code is None else f"ended with code {code}"
@@ -143,16 +143,14 @@ class Supervisor:
         for child in self._children:
             if child.plan.listen is not None:
                 child.plan.listen.close()  # else connections would wait in a queue that nobody reads
-        self._signal(signal.SIGTERM)
+        for child in self._children:
+            _send(child, signal.SIGTERM)
         try:
             async with asyncio.timeout(self._policy.stop_s):
                 await self._gone()
         except TimeoutError:
             self.kill()
             await self._gone()
-        for child in self._children:
-            keeper, child.keeper = child.keeper, None
-            await cancel_and_wait(keeper)
         if self._pumps:
             await asyncio.wait(self._pumps, timeout=1)  # a grandchild may still hold the pipe
         kept, self._lifeline_kept = self._lifeline_kept, -1
@@ -163,17 +161,14 @@ class Supervisor:
     def kill(self) -> None:
         """End every child at once."""
         self._stopping.set()
-        self._signal(signal.SIGKILL)
-
-    def _signal(self, number: signal.Signals) -> None:
         for child in self._children:
-            if child.process is not None and child.process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    child.process.send_signal(number)
+            _send(child, signal.SIGKILL)
 
     async def _gone(self) -> None:
         for child in self._children:
-            if child.process is not None:
+            if child.keeper is not None:
+                await asyncio.wait((child.keeper,))  # also of a child that was being started when the stop came
+            elif child.process is not None:
                 await child.process.wait()
 
     async def _keep(self, child: _Child) -> None:
@@ -186,15 +181,18 @@ class Supervisor:
             streak = 1 if self._clock.monotonic() - began_s >= self._policy.healthy_s else streak + 1
             delay_s = self._policy.delay_s(streak)
             self._hook(ProcessRestarted(process=child.plan.name, exit_code=code, delay_s=delay_s))
-            await asyncio.sleep(delay_s)
-            if self._stopping.is_set():
-                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(delay_s):
+                    await self._stopping.wait()
+                    return
             child.restarts += 1
             try:
                 await self._spawn(child)
             except OSError as error:  # no memory, no process left: that may pass, and giving up would be for good
                 self._on_line(child.plan.name, f"could not be started: {error}")
             else:
+                if self._stopping.is_set():
+                    _send(child, signal.SIGTERM)
                 self._on_change()
 
     async def _ended(self, child: _Child) -> int:
@@ -271,3 +269,9 @@ class Supervisor:
         text = line.decode(errors="replace")
         child.lines.append(text)
         self._on_line(child.plan.name, text)
+
+
+def _send(child: _Child, number: signal.Signals) -> None:
+    if child.process is not None and child.process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            child.process.send_signal(number)
