@@ -1,7 +1,9 @@
 """The one Postgres that all contestants share: Fluxa's embedded one, a fresh database for each measurement."""
 
 import contextlib
+import os
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -63,6 +65,20 @@ class Server:
         finally:
             await admin.execute(f"drop database if exists {name} with (force)")
             await admin.close()
+
+    def sync_ms(self, samples: int = 200) -> list[float]:
+        """How long this disk takes to make a page durable: what each commit waits for."""
+        file = self.home / "sync.probe"
+        taken: list[float] = []
+        with file.open("wb", buffering=0) as probe:
+            for _ in range(samples):
+                probe.seek(0)
+                probe.write(bytes(8192))
+                begin = time.perf_counter()
+                os.fdatasync(probe.fileno())
+                taken.append((time.perf_counter() - begin) * 1000)
+        file.unlink()
+        return taken
 
     async def settings(self) -> dict[str, str]:
         """What was measured on."""
