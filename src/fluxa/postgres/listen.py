@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import deque
 
 import asyncpg
 
@@ -15,6 +16,22 @@ _CHANNEL = "fluxa_wake"
 _SQL = sql.load("fluxa.postgres", "server.sql")
 
 
+class _Topic:
+    """Who waits for a topic, and whether it was announced while nobody did."""
+
+    def __init__(self) -> None:
+        self.announced = False
+        self.waiters: deque[asyncio.Future[None]] = deque()
+
+    def hear(self) -> None:
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self.announced = True
+
+
 class Listener:
     """One connection a process that hears which topics have new work.
 
@@ -26,7 +43,7 @@ class Listener:
         self._config = config
         self._reconnect_s = reconnect_s
         self._probe_s = probe_s
-        self._events: dict[str, asyncio.Event] = {}
+        self._topics: dict[str, _Topic] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -40,19 +57,30 @@ class Listener:
         await cancel_and_wait(task)
 
     async def wait(self, topic: str, timeout_s: float) -> bool:
-        """Wait for a wake-up of the topic, at most so long. True if one came."""
-        event = self._events.setdefault(topic, asyncio.Event())
+        """Wait for a wake-up of the topic, at most so long. True if one came; each is for one waiter."""
+        known = self._topics.setdefault(topic, _Topic())
+        if known.announced:
+            known.announced = False
+            return True
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        known.waiters.append(waiter)
         try:
             async with asyncio.timeout(timeout_s):
-                await event.wait()
+                await waiter
         except TimeoutError:
             return False
-        event.clear()
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                known.hear()  # it was woken and will not look: the next one must
+            raise
+        finally:
+            with contextlib.suppress(ValueError):
+                known.waiters.remove(waiter)
         return True
 
     def hear(self, topic: str) -> None:
-        """Wake the waiters of a topic in this process."""
-        self._events.setdefault(topic, asyncio.Event()).set()
+        """Wake one waiter of a topic in this process: all of them would find the same work, and fight for it."""
+        self._topics.setdefault(topic, _Topic()).hear()
 
     async def _run(self) -> None:
         while True:
@@ -71,7 +99,7 @@ class Listener:
         connection.add_termination_listener(lambda _connection: closed.set())
         try:
             await connection.add_listener(_CHANNEL, lambda _c, _pid, _channel, topic: self.hear(str(topic)))
-            for topic in list(self._events):
+            for topic in list(self._topics):
                 self.hear(topic)  # what was announced while we were away is unknown: look once
             while not await self._ended(closed):
                 # A network that swallows packets closes nothing: only a question shows that nobody is there.

@@ -187,12 +187,20 @@ def _decode_single_text(raw: str) -> Record:
     return record
 
 
+def _unbase64(text: str) -> bytes | None:
+    """The bytes, or None where somebody changed the text so that it stands for none."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+
+
 def _decode_packed_text(raw: str) -> tuple[Record, ...]:
     packed = _decode_packed.decode(raw)
     if packed.packing != _PACKING:
         raise FluxaError(ErrorCode.MALFORMED_MESSAGE, f"packing {packed.packing} is not known; update Fluxa")
-    content = base64.b64decode(packed.packed, validate=True)
-    if _digest(content) != packed.digest:
+    content = _unbase64(packed.packed)
+    if content is None or _digest(content) != packed.digest:
         raise FluxaError(ErrorCode.HASH_MISMATCH, "the packed records in the queue are not the ones that were sent")
     if not 0 <= zstandard.frame_content_size(content) <= _UNPACKED_MAX_BYTES:
         raise FluxaError(ErrorCode.MALFORMED_MESSAGE, f"the message unpacks to more than {_UNPACKED_MAX_BYTES} bytes")

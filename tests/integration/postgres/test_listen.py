@@ -48,13 +48,28 @@ async def test_a_wake_up_that_came_while_nobody_waited_is_not_lost(database: Dat
     assert await listener.wait("orders", 0.05) is False
 
 
-async def test_all_waiters_of_a_topic_are_woken(database: Database, listener: Listener) -> None:
-    waiting = [asyncio.create_task(listener.wait("orders", 20)) for _ in range(5)]
+async def test_each_wake_up_is_for_one_waiter(database: Database, listener: Listener) -> None:
+    waiting = [asyncio.create_task(listener.wait("orders", 20)) for _ in range(3)]
     await asyncio.sleep(0)
     notifier = Notifier(database)
-    notifier.announce("orders")
-    assert await asyncio.gather(*waiting) == [True] * 5
-    await notifier.stop()
+    for left in (2, 1, 0):
+        notifier.announce("orders")
+        await notifier.stop()
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert len(done) == 1
+        waiting = [task for task in waiting if task not in done]
+        assert len(waiting) == left
+
+
+async def test_a_waiter_that_is_cancelled_passes_its_wake_up_on(listener: Listener) -> None:
+    first = asyncio.create_task(listener.wait("orders", 20))
+    second = asyncio.create_task(listener.wait("orders", 20))
+    await asyncio.sleep(0)
+    listener.hear("orders")
+    first.cancel()
+    assert await second is True
+    with pytest.raises(asyncio.CancelledError):
+        await first
 
 
 async def test_a_cut_connection_is_opened_again_and_its_waiters_look_once(

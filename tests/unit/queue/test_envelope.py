@@ -136,7 +136,7 @@ _STREAM = zstandard.ZstdCompressor(write_content_size=False).compress(b"x" * 100
         (_packed(b"no zstd"), "MalformedMessage"),
         (_packed(_STREAM), "MalformedMessage"),
         (_packed(_BOMB), "MalformedMessage"),
-        (_packed(b"", packed="?"), "MalformedMessage"),
+        (_packed(b"", packed="?"), "HashMismatch"),
         (_packed(zstandard.compress(b"no msgpack")), "MalformedMessage"),
         (_packed(zstandard.compress(msgspec.msgpack.encode([_record()]))), "HashMismatch"),
         (_packed(zstandard.compress(b"x"), digest="0" * 64), "HashMismatch"),

@@ -37,6 +37,8 @@ class Claims:
         while True:
             rows = await self._claim_now(queue, limit, lease_s, hinted=woken)
             if rows:
+                if self._listener is not None and len(rows) == limit:
+                    self._listener.hear(queue)  # there may be more than one worker can carry
                 rows.sort(key=_message_id)
                 return [_delivery(queue, row) for row in rows]
             left_s = deadline_s - self._clock.monotonic()

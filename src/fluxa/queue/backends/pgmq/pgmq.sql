@@ -41,6 +41,8 @@ returning msg_id
 
 -- name: claim_messages
 -- Ready messages with ids in ($1, $2], lowest first. The range keeps the scan away from dead rows.
+-- Its commit does not wait for the disk: a claim that a crash of the server undoes is only a message that is ready
+-- again, and whatever is committed for it later flushes the claim as well.
 with ready as (
     select msg_id
     from {queue}
@@ -51,7 +53,7 @@ with ready as (
 )
 update {queue} as message
 set vt = clock_timestamp() + make_interval(secs => $4), read_ct = message.read_ct + 1
-from ready
+from ready cross join set_config('synchronous_commit', 'off', true) as hasty
 where message.msg_id = ready.msg_id
 returning message.msg_id, message.read_ct, message.enqueued_at, message.vt, message.message::text as raw
 
