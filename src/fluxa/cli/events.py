@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
-from fluxa.cli.client.connection import find_target, get
+from fluxa.cli.client.connection import find_target, get, relocate
 from fluxa.cli.client.send import Sender, SendLimits, Summary
 from fluxa.cli.client.source import Line, Wrap, read_events
 from fluxa.cli.client.tail import follow
@@ -255,7 +255,8 @@ async def _tail(
 ) -> None:
     seen = 0
     console = output.stdout()
-    async for item in follow(find_target(settings), filters, after=after):
+    target = find_target(settings)
+    async for item in follow(lambda: relocate(settings, target), filters, after=after):
         if as_json:
             output.print_json(item)
         else:

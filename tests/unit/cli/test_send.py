@@ -156,7 +156,7 @@ async def test_a_broken_stream_is_taken_up_where_it_ended() -> None:
     second = b'event: end\ndata: {"reason":"bye"}\n\nid: p4\ndata: {"n":"\xe2\x80\xa8"}\n\n'
     async with _served((200, {}, first), (503, {"retry-after": "0"}, {}), (200, {}, second)) as script:
         seen = []
-        async for item in follow(Target(script.url, script.url, "k"), {"type": "t"}):
+        async for item in follow(lambda: Target(script.url, script.url, "k"), {"type": "t"}):
             seen.append(item)
             if len(seen) == 2:
                 break

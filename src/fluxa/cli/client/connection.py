@@ -52,6 +52,11 @@ def find_target(settings: Settings) -> Target:
     return Target(_checked(ingest, "ingest_url"), _checked(query, "query_url"), api_key)
 
 
+def relocate(settings: Settings, known: Target) -> Target:
+    """The same target where it is now: a stack that was started again may have other ports."""
+    return find_target(settings) if home.read_run_state(settings.home_folder) is not None else known
+
+
 def _checked(url: str, setting: str) -> str:
     try:
         parsed = httpx.URL(url)

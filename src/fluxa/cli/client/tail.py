@@ -1,7 +1,7 @@
 """Follows the stream of new events (SSE) and connects again where it broke off. Not: how events are shown."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -18,12 +18,12 @@ _SILENCE_S = 60.0
 
 
 async def follow(
-    target: Target, filters: Mapping[str, str], *, after: str | None = None, patience: int = 20
+    locate: Callable[[], Target], filters: Mapping[str, str], *, after: str | None = None, patience: int = 20
 ) -> AsyncIterator[dict[str, Any]]:
     """New events, each once and in order, for as long as the caller wants.
 
     Args:
-        target: whom to ask.
+        locate: says whom to ask, before each attempt.
         filters: query parameters: type, source, subject.
         after: begin after this position, else with what comes from now on.
         patience: attempts in a row that may fail before the stream ends.
@@ -33,8 +33,9 @@ async def follow(
     """
     position = after
     failures = 0
-    async with connect(target) as client:
+    async with connect(locate()) as client:
         while True:
+            target = locate()
             failure: FluxaError | None = None
             wait_s: float | None = None
             try:
