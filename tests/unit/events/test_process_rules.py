@@ -46,12 +46,10 @@ def test_the_next_claim_goes_by_the_size_of_the_last(messages: int, records: int
 
 
 @pytest.mark.parametrize(
-    ("waited_s", "records", "hurried"), [(0.002, 3, True), (0.5, 3, False), (0.002, 0, False), (0.002, 2000, False)]
+    ("records", "hurried"), [(0, False), (1, False), (7, False), (8, True), (499, True), (500, False)]
 )
-def test_a_lane_lingers_only_when_little_work_was_ready_at_once(
-    waited_s: float, records: int, *, hurried: bool
-) -> None:
-    assert rules.is_hurried(waited_s, records, linger_s=0.01, records_aim=4000) is hurried
+def test_a_lane_lingers_only_when_a_crowd_comes_in_small_parts(records: int, *, hurried: bool) -> None:
+    assert rules.is_hurried(records, records_aim=4000) is hurried
 
 
 def test_only_what_a_row_can_bring_about_is_its_fault() -> None:

@@ -49,7 +49,7 @@ class ProcessorConfig:
     lanes: int = 2
     claim_messages: int = 64
     batch_records: int = 4000
-    linger_s: float = 0.01
+    linger_s: float = 0.1
     lease_s: float = 30.0
     wait_s: float = 1.0
     stop_within_s: float = 20.0
@@ -135,7 +135,7 @@ class Lane:
         """The next deliveries; none if there is no work, or no more is to be taken."""
         failures = 0
         while not self._in.stopping.is_set():
-            asked_s = self.moved_s = self._in.clock.monotonic()
+            self.moved_s = self._in.clock.monotonic()
             try:
                 deliveries = await self._in.backend.claim(
                     self._config.queue, limit=self._limit, lease_s=self._config.lease_s, wait_s=self._config.wait_s
@@ -146,15 +146,15 @@ class Lane:
                 await self._pause(failures)
             else:
                 self._in.outage.worked()
-                self._learn(deliveries, self._in.clock.monotonic() - asked_s)
+                self._learn(deliveries)
                 return deliveries
         return []
 
-    def _learn(self, deliveries: list[Delivery], waited_s: float) -> None:
+    def _learn(self, deliveries: list[Delivery]) -> None:
         """Set how much to claim next, and how soon, by what this claim brought."""
         records, aim = sum(len(delivery.records) for delivery in deliveries), self._config.batch_records
         self._limit = rules.next_limit(len(deliveries), records, records_aim=aim, limit_max=self._config.claim_messages)
-        self._hurried = rules.is_hurried(waited_s, records, linger_s=self._config.linger_s, records_aim=aim)
+        self._hurried = rules.is_hurried(records, records_aim=aim)
 
     async def _process(self, batch: Batch) -> None:
         started_s = self._in.clock.monotonic()

@@ -18,6 +18,8 @@ FIRST_CLAIM = 16
 """Messages to claim when nothing is known of their size; few enough to leave some to the other lanes."""
 _DATA_FAULTS = ("22", "23", "54")
 """SQLSTATE classes that a row can bring about: data exception, integrity, program limit."""
+CROWD = 8
+"""Records in one claim that show more than one producer at work."""
 _OLDEST = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 _AHEAD_MAX = dt.timedelta(days=1)
 
@@ -90,13 +92,13 @@ def next_limit(messages: int, records: int, *, records_aim: int, limit_max: int)
     return max(1, min(limit_max, records_aim * messages // max(1, records)))
 
 
-def is_hurried(waited_s: float, records: int, *, linger_s: float, records_aim: int) -> bool:
-    """Whether work was ready at once but little of it: then a short wait saves many small transactions.
+def is_hurried(records: int, *, records_aim: int) -> bool:
+    """Whether events come faster than one by one, but so few at a time that a short wait saves many transactions.
 
-    Under a steady trickle each transaction would carry a handful of events and cost what hundreds cost. An
-    event that comes to an idle lane has been waited for, so it is never kept.
+    A transaction with a handful of events costs nearly what one with hundreds does. Events that come one by one
+    are never kept waiting; where they come faster than that costs, they gather by themselves and count as a crowd.
     """
-    return 0 < records < records_aim // 8 and waited_s < linger_s
+    return CROWD <= records < records_aim // 8
 
 
 def pause_s(failures: int, chance: float) -> float:
