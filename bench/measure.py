@@ -34,7 +34,7 @@ def together(parts: Sequence[Measured]) -> Measured:
     return Measured(sum(part.count for part in parts), sum(part.elapsed_s for part in parts), extra)
 
 
-async def until_stored(url: str, count: int, *, deadline_s: float = 180.0, poll_s: float = 0.02) -> float:
+async def until_stored(url: str, count: int, *, deadline_s: float = 180.0, poll_s: float = 0.04) -> float:
     """Wait until `fluxa.events` holds `count` rows; the monotonic time at which it was seen.
 
     It asks rarely while many are missing and often near the end, so that the question does not slow

@@ -21,6 +21,7 @@ SINGLE_CONNECTIONS = 64
 PROCESSORS = 2
 
 _PAUSE_S = 0.01
+_STORED = "select exists (select from fluxa.idempotency_keys where tenant = 'default' and id = $1)"
 _LATENCIES = """
 select extract(epoch from claimed_at - enqueued_at) * 1000 as to_claim_ms,
        extract(epoch from stored_at - received_at) * 1000 as to_stored_ms
@@ -82,12 +83,11 @@ async def idle(url: str, target: Target, lines: Sequence[bytes], ids: Sequence[s
     connection = await asyncpg.connect(url)
     answers: list[float] = []
     try:
-        before = int(await connection.fetchval("select count(*) from fluxa.events"))
-        for sent, line in enumerate(lines, 1):
+        for line, id_ in zip(lines, ids, strict=True):
             answered = await load.send(target, load.single(target, [line]), 1)
             answers.append(answered.elapsed_s * 1000)
             async with asyncio.timeout(10):
-                while await connection.fetchval("select count(*) from fluxa.events") < before + sent:
+                while not await connection.fetchval(_STORED, id_):
                     await asyncio.sleep(_PAUSE_S)
             await asyncio.sleep(_PAUSE_S)
         rows = await connection.fetch(_LATENCIES, list(ids))
