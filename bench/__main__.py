@@ -29,6 +29,7 @@ from fluxa.kernel.clock import SystemClock
 FOLDER = Path(__file__).resolve().parent
 _REQUESTS = frozenset({"fluxa single", "static", "static bare"})
 _SLICES = 4
+_SPARE = 200
 _DEADLINE_S = 12 * 60.0
 
 
@@ -63,7 +64,7 @@ HOW = {
     "procrastinate": "batch_defer of 1000, concurrency=50, done jobs deleted; one INSERT a job",
     "chancy": "push_many of 1000, asyncio executor, concurrency=500, eager polling; one INSERT a job",
     "chancy +group": "the same, with rows of concurrent handlers gathered into one COPY by us",
-    "fluxa single": "one event a POST, 64 keep-alive connections, each answer after the commit",
+    "fluxa single": "one event a POST, 64 keep-alive connections, each answer after the commit; one processor",
     "static": "the same server and route table answering a constant, no key, no parsing; 64 connections",
     "static bare": "uvicorn alone answering the constant; 64 connections",
     "fluxa idle p50": "one event at a time; the queue's clock to the processor's",
@@ -121,6 +122,7 @@ async def _round(shared: server.Server, plan: Plan, events: Load, results: Resul
     ceiling = Load(events.lines[: plan.bulk], events.rows[: plan.bulk])
     async with shared.fresh() as url:
         results.add("copy", await baselines.copy(url, ceiling))
+    await _bulk(shared, plan, events.lines, results)
     await _fluxa(shared, plan, events.lines, results, log)
     async with shared.fresh() as url:
         results.add("claim_insert_delete", await baselines.claim_insert_delete(url, ceiling, now))
@@ -132,17 +134,28 @@ async def _round(shared: server.Server, plan: Plan, events: Load, results: Resul
             results.add(f"{peer} +group", await peers.run(peer, url, plan.peers[peer], log, insert="group"))
 
 
+async def _bulk(shared: server.Server, plan: Plan, lines: Sequence[bytes], results: Results) -> None:
+    """A stack on an empty database, warmed up with a few events."""
+    warm = lines[-_SPARE:]
+    with tempfile.TemporaryDirectory(prefix="fluxa-bench-") as home:
+        async with (
+            shared.fresh() as url,
+            fluxa_stack.running(url, Path(home), processors=fluxa_stack.BULK_PROCESSORS) as target,
+        ):
+            await load.send(target, load.single(target, warm), 4)
+            await fluxa_stack.settled(url, len(warm))
+            results.add("fluxa bulk", await fluxa_stack.bulk(url, target, lines[: plan.bulk], warm=len(warm)))
+
+
 async def _fluxa(shared: server.Server, plan: Plan, lines: Sequence[bytes], results: Results, log: Path) -> None:
-    """Bulk first, on an empty database; then single events; then silence with one event now and then."""
-    first, second, third = plan.bulk, plan.bulk + plan.single, plan.bulk + plan.single + plan.idle
+    """Single events; then silence with one event now and then."""
+    warm = lines[-_SPARE:]
+    samples = lines[plan.single : plan.single + plan.idle]
     with tempfile.TemporaryDirectory(prefix="fluxa-bench-") as home:
         async with shared.fresh() as url, fluxa_stack.running(url, Path(home)) as target:
-            await load.send(target, load.single(target, lines[third:]), 4)
-            warm = len(lines) - third
-            await fluxa_stack.settled(url, warm)
-            results.add("fluxa bulk", await fluxa_stack.bulk(url, target, lines[:first], warm=warm))
-            await _single(url, target, lines[first:second], warm + first, results, log)
-            samples = lines[second:third]
+            await load.send(target, load.single(target, warm), 4)
+            await fluxa_stack.settled(url, len(warm))
+            await _single(url, target, lines[: plan.single], len(warm), results, log)
             found = await fluxa_stack.idle(url, target, samples, [_id(line) for line in samples])
             results.idle.append(found)
             half, tail = fluxa_stack.quantiles(found.to_claim_ms)
@@ -199,8 +212,7 @@ def _lines(path: str) -> list[str]:
 
 async def _run(plan: Plan, *, write: bool) -> None:
     begin = time.monotonic()
-    spare = 200
-    events = make_load(plan.bulk + plan.single + plan.idle + spare, SystemClock().now())
+    events = make_load(max(plan.bulk, plan.single + plan.idle) + _SPARE, SystemClock().now())
     results = Results()
     waits: list[float] = []
     loads: list[float] = []

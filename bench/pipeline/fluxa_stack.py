@@ -18,7 +18,8 @@ PATH = "/v1/events"
 EVENTS_PER_REQUEST = 1000
 BULK_CONNECTIONS = 4
 SINGLE_CONNECTIONS = 64
-PROCESSORS = 2
+BULK_PROCESSORS = 2
+"""Processors in the bulk measurement; the others run with the default of one."""
 
 _PAUSE_S = 0.01
 _STORED = "select exists (select from fluxa.idempotency_keys where tenant = 'default' and id = $1)"
@@ -43,10 +44,10 @@ class Idle:
 
 
 @contextlib.asynccontextmanager
-async def running(url: str, home: Path) -> AsyncIterator[Target]:
+async def running(url: str, home: Path, *, processors: int = 1) -> AsyncIterator[Target]:
     """A stack on that database; where to send."""
     settings = {**stack.FREE_PORTS, "database_url": url, "log_level": "warning"}
-    async with stack.running(home, settings=settings, arguments=("--processors", str(PROCESSORS))) as fluxa:
+    async with stack.running(home, settings=settings, arguments=("--processors", str(processors))) as fluxa:
         yield Target(fluxa.state.ingest_url, PATH, fluxa.api_key)
 
 
