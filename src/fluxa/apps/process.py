@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -53,7 +54,14 @@ def run(work: Work, tie: Tie | None = None) -> None:
         runner.run(_run(work, tie))
 
 
+_YOUNG_OBJECTS = 20_000
+"""Objects that live before the collector looks at the young ones: a request in flight makes hundreds."""
+
+
 async def _run(work: Work, tie: Tie) -> None:
+    # What the imports made lives as long as the process; walking it costs 10 ms of everybody's latency each time.
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
     stopping = asyncio.Event()
     with stop_on_signals(stopping.set):
         await work(stopping, tie)
