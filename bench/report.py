@@ -104,8 +104,15 @@ def _amount(value: float) -> str:
     return f"{value:.2f}"
 
 
-def markdown(figures: Mapping[str, Figure], conditions: Mapping[str, str], notes: Sequence[str], *, chart: str) -> str:
-    """The page with conditions, bars, figures and what was not like for like."""
+def markdown(
+    figures: Mapping[str, Figure],
+    conditions: Mapping[str, str],
+    notes: Sequence[str],
+    profile: Sequence[str],
+    *,
+    chart: str,
+) -> str:
+    """The page with conditions, bars, figures, what was not like for like, and where the time goes."""
     found = ratios(figures)
     lines = [
         "# Benchmark",
@@ -124,7 +131,7 @@ def markdown(figures: Mapping[str, Figure], conditions: Mapping[str, str], notes
         values = found[bar.name]
         middle = statistics.median(values)
         lines.append(
-            f"| `{bar.name}`: {bar.meaning} | **{middle:.2f}** | {min(values):.2f} – {max(values):.2f} "
+            f"| `{bar.name}`: {bar.meaning} | **{middle:.3g}** | {min(values):.3g} – {max(values):.3g} "
             f"| {bar.least:g} | {bar.aim:g} | {bar.verdict(middle)} |"
         )
     lines += ["", f"The best peer was {best_peer(figures)}.", "", "## Figures", ""]
@@ -138,6 +145,8 @@ def markdown(figures: Mapping[str, Figure], conditions: Mapping[str, str], notes
     lines += [f"- {name}: {value}" for name, value in conditions.items()]
     lines += ["", "## Not like for like", ""]
     lines += [f"- {note}" for note in notes]
+    lines += ["", "## Where the time goes", ""]
+    lines += [f"- {found}" for found in profile]
     return "\n".join(lines) + "\n"
 
 

@@ -62,6 +62,22 @@ async def claim_insert_delete(url: str, load: Load, now: dt.datetime) -> Measure
         await consumer.close()
 
 
+async def idle_insert(url: str, samples: int, pause_s: float) -> list[float]:
+    """Milliseconds that one row takes to be durable on an idle server: what no queue on Postgres can beat."""
+    connection = await asyncpg.connect(url)
+    taken: list[float] = []
+    try:
+        await connection.execute(_QUEUE)
+        for _ in range(samples):
+            await asyncio.sleep(pause_s)
+            begin = time.monotonic()
+            await connection.execute(_ENQUEUE, [b"one"])
+            taken.append((time.monotonic() - begin) * 1000)
+    finally:
+        await connection.close()
+    return taken
+
+
 async def _produce(connection: asyncpg.Connection, load: Load) -> None:
     for batch in _batches(load.lines):
         await connection.execute(_ENQUEUE, batch)

@@ -57,10 +57,11 @@ def test_for_latencies_less_is_more(value: float, verdict: str) -> None:
 
 
 def test_the_page_names_every_contestant_and_bar() -> None:
-    page = markdown(FIGURES, {"machine": "m"}, ["a note"], chart="rates.svg")
+    page = markdown(FIGURES, {"machine": "m"}, ["a note"], ["a hot spot"], chart="rates.svg")
     assert all(f"| {name} |" in page for name in FIGURES)
     assert all(f"`{bar.name}`" in page for bar in BARS)
     assert "- a note" in page
+    assert "- a hot spot" in page
 
 
 def test_percentiles_are_values_that_occurred() -> None:
