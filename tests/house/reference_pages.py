@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from fluxa.apps import settings_text
+from fluxa.apps.settings import text as settings_text
 from fluxa.cli import main as cli
 from fluxa.kernel.errors import ERRORS
 from fluxa.telemetry import catalogue

@@ -84,7 +84,7 @@ def test_only_the_settings_read_the_environment() -> None:
         for path, text in _texts()
         if path.startswith("src/") and re.search(r"\b(?:os\.environ|os\.getenv|noqa: TID251)\b", text)
     }
-    assert readers == {"src/fluxa/apps/settings.py"}
+    assert readers == {"src/fluxa/apps/settings/sources.py"}
 
 
 def test_changes_are_told_in_fragments() -> None:

@@ -7,7 +7,7 @@ import typer
 
 from fluxa.apps.database import pool_config
 from fluxa.apps.settings import Settings
-from fluxa.apps.settings_text import masked
+from fluxa.apps.settings.text import masked
 from fluxa.cli import output
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import ErrorCode

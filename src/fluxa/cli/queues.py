@@ -13,8 +13,8 @@ from fluxa.cli import output
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import ErrorCode
 from fluxa.kernel.lifecycle import Lifetime
-from fluxa.queue import redrive as redriving
 from fluxa.queue.backend import DeadLetterFilter, QueueMetrics
+from fluxa.queue.dead_letters import redrive as redriving
 from fluxa.queue.record import DeadLetter
 
 dlq = typer.Typer(no_args_is_help=True, help="Look at dead letters, send them again, delete them.")

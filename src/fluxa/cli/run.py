@@ -17,7 +17,7 @@ from fluxa.apps.query import query as run_query
 from fluxa.apps.settings import Settings
 from fluxa.apps.stack import home
 from fluxa.apps.stack.home import RunState
-from fluxa.apps.up import Stack
+from fluxa.apps.stack.up import Stack
 from fluxa.cli import output
 from fluxa.cli.errors import stderr
 from fluxa.kernel.clock import Clock, SystemClock

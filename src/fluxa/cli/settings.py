@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fluxa.apps import settings_text
+from fluxa.apps.settings import text as settings_text
 from fluxa.cli import output
 from fluxa.cli.errors import stderr
 

@@ -17,10 +17,10 @@ from fluxa.queue.backend import (
     QueueMetrics,
     Settlement,
 )
+from fluxa.queue.backends.parking import read_letter, redriven
+from fluxa.queue.backends.settling import effects
 from fluxa.queue.envelope import decode, encode
-from fluxa.queue.parking import read_letter, redriven
 from fluxa.queue.record import DeadLetter
-from fluxa.queue.settling import effects
 
 
 @dataclass(slots=True)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fluxa.apps import settings, settings_text
+from fluxa.apps import settings
+from fluxa.apps.settings import text as settings_text
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
 _PAGE = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"

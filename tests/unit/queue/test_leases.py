@@ -10,9 +10,9 @@ from typing_extensions import override
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import DatabaseUnavailableError
 from fluxa.queue.backend import Delivery, Envelope, Settlement
-from fluxa.queue.leases import LeaseKeeper
 from fluxa.queue.outcome import DONE
 from fluxa.queue.record import Record
+from fluxa.queue.worker.leases import LeaseKeeper
 from fluxa.testing.memory_queue import MemoryBackend
 
 _LEASE_S = 0.3

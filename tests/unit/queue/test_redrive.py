@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from fluxa.kernel.errors import ErrorCode, RetryClass, retry_class
 from fluxa.queue.backend import DeadLetterFilter, Envelope, Settlement
+from fluxa.queue.dead_letters.redrive import RedriveProgress, plan_redrive, redrive
 from fluxa.queue.outcome import Dead
 from fluxa.queue.record import DeadLetter, Record
-from fluxa.queue.redrive import RedriveProgress, plan_redrive, redrive
 from fluxa.testing.clock import ManualClock
 from fluxa.testing.memory_queue import MemoryBackend
 

@@ -10,7 +10,7 @@ from fluxa.queue.backend import Defect, Delivery
 from fluxa.queue.outcome import Dead, Snooze
 from fluxa.queue.policy import RetryPolicy
 from fluxa.queue.record import Failure, Record
-from fluxa.queue.triage import triage
+from fluxa.queue.worker.triage import triage
 
 _NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 _POLICY = RetryPolicy(attempts_max=8)

@@ -17,9 +17,9 @@ from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.queue.backend import Delivery, QueueBackend
-from fluxa.queue.leases import LeaseKeeper
 from fluxa.queue.policy import RetryPolicy
-from fluxa.queue.triage import triage
+from fluxa.queue.worker.leases import LeaseKeeper
+from fluxa.queue.worker.triage import triage
 from fluxa.telemetry.catalogue import Hook, Stage, StageFinished, Status
 
 

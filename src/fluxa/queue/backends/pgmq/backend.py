@@ -10,12 +10,12 @@ from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
 from fluxa.queue.backend import Capabilities, DeadLetterFilter, Delivery, Envelope, QueueMetrics, Settlement
+from fluxa.queue.backends.parking import read_letter, redriven
 from fluxa.queue.backends.pgmq.claims import Claims, fences
 from fluxa.queue.backends.pgmq.tables import DEAD_SUFFIX, checked, dead_table, statement, table
+from fluxa.queue.backends.settling import Effects, effects
 from fluxa.queue.envelope import encode
-from fluxa.queue.parking import read_letter, redriven
 from fluxa.queue.record import DeadLetter
-from fluxa.queue.settling import Effects, effects
 
 _CAPABILITIES = Capabilities(
     transactional=True,

@@ -7,9 +7,9 @@ import msgspec
 
 from fluxa.kernel.errors import ErrorCode, retry_class
 from fluxa.queue.backend import Delivery, Envelope, Settlement
+from fluxa.queue.backends.parking import Facts, write_facts
 from fluxa.queue.envelope import encode
 from fluxa.queue.outcome import Dead, Done, Outcome, Retry, Snooze
-from fluxa.queue.parking import Facts, write_facts
 from fluxa.queue.record import Failure, Record
 
 _REASON_MAX = 4000

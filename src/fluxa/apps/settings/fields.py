@@ -1,27 +1,15 @@
-"""Every setting of Fluxa, and the only place that reads the environment.
+"""Every setting of Fluxa: its type, range, default and text. Not: where values come from (sources)."""
 
-Lowest to highest: defaults, one TOML file, `FLUXA_*` variables, the command line. Not: how settings are shown.
-"""
-
-import difflib
-import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import platformdirs
 from msgspec import Meta
 
 from fluxa.kernel.errors import ErrorCode, FluxaError
-
-PREFIX = "FLUXA_"
-FILE_VARIABLE = "FLUXA_SETTINGS"
-"""Names the settings file; the one variable that is no setting itself."""
-FILE_NAME = "fluxa.toml"
 
 _HOST = r"(?:\[[^\]/]*\]|[^:/@,\[\]]*)(?::\d+)?"
 _DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:[^@/]*@)?{_HOST}(?:,{_HOST})*(?:[/?].*)?\Z")
@@ -33,7 +21,8 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 _LOOPBACK = "127.0.0.1"
 
 
-def _default_home() -> str:
+def default_home() -> str:
+    """The folder that the operating system gives to this user's data."""
     return str(platformdirs.user_data_path("fluxa", appauthor=False))
 
 
@@ -43,7 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     home: Annotated[
         str,
         Meta(min_length=1, description="Folder of the embedded Postgres, the object store and this user's API key."),
-    ] = msgspec.field(default_factory=_default_home)
+    ] = msgspec.field(default_factory=default_home)
     default_tenant: Annotated[
         str,
         Meta(
@@ -193,130 +182,13 @@ NAMES: tuple[str, ...] = Settings.__struct_fields__
 FIELDS: Mapping[str, msgspec.structs.FieldInfo] = {field.name: field for field in msgspec.structs.fields(Settings)}
 
 
-@dataclass(frozen=True, slots=True)
-class Effective:
-    """Settings, and where each came from.
-
-    Attributes:
-        settings: the values in force.
-        sources: by name: `default`, `file`, `environment` or `command line`.
-        file: the settings file that was read, if there was one.
-    """
-
-    settings: Settings
-    sources: Mapping[str, str]
-    file: Path | None
-
-
-def load(
-    overrides: Mapping[str, object] | None = None,
-    *,
-    environment: Mapping[str, str] | None = None,
-    working_folder: Path | None = None,
-) -> Effective:
-    """Gather the settings in force.
-
-    Args:
-        overrides: what the command line says; None values say nothing.
-        environment: instead of the process's own.
-        working_folder: instead of the process's own.
-
-    Raises:
-        FluxaError: `Configuration`, naming the setting, its source and the nearest known name.
-    """
-    variables = os.environ if environment is None else environment  # noqa: TID251 - the one place that may
-    given = {name: value for name, value in (overrides or {}).items() if value is not None}
-    _refuse_unknown(given, NAMES, "The command line")
-    exported = _from_environment(variables)
-    home = str(given.get("home") or exported.get("home") or _default_home())
-    file = _find_file(variables, Path(home).expanduser(), working_folder or Path.cwd())
-    written = _read_file(file) if file else {}
-    values: dict[str, Any] = {}
-    sources = dict.fromkeys(NAMES, "default")
-    for source, layer in (("file", written), ("environment", exported), ("command line", given)):
-        for name, value in layer.items():
-            values[name] = _convert(name, value, source, file)
-            sources[name] = source
-    settings = Settings(**values)
-    _check_together(settings)
-    return Effective(settings=settings, sources=sources, file=file)
-
-
-def environment_of(settings: Settings) -> dict[str, str]:
-    """Variables for a child process that make it see exactly these settings."""
-    # The child must not pick up a file or variables that differ from what its parent saw.
-    kept = {
-        name: value
-        for name, value in os.environ.items()  # noqa: TID251 - the one place that may
-        if not name.startswith(PREFIX)
-    }
-    values = {name: getattr(settings, name) for name in NAMES}
-    ours = {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
-    return {**kept, **ours, FILE_VARIABLE: os.devnull}
-
-
-def _from_environment(variables: Mapping[str, str]) -> dict[str, str]:
-    found = {
-        name: value for name, value in variables.items() if name.startswith(PREFIX) and name != FILE_VARIABLE and value
-    }
-    _refuse_unknown(found, [*(PREFIX + name.upper() for name in NAMES), FILE_VARIABLE], "The environment")
-    return {name.removeprefix(PREFIX).lower(): value for name, value in found.items()}
-
-
-def _find_file(variables: Mapping[str, str], home: Path, working_folder: Path) -> Path | None:
-    if named := variables.get(FILE_VARIABLE):
-        file = Path(named).expanduser()
-        if not file.exists():
-            raise FluxaError(ErrorCode.CONFIGURATION, f"{FILE_VARIABLE} names {file}, which does not exist.")
-        return file
-    for file in (home / FILE_NAME, working_folder / FILE_NAME):
-        if file.is_file():
-            return file
-    return None
-
-
-def _read_file(file: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FluxaError(ErrorCode.CONFIGURATION, f"The settings file {file} is not valid TOML: {error}.") from None
-    except OSError as error:
-        raise FluxaError(
-            ErrorCode.CONFIGURATION, f"The settings file {file} cannot be read: {error.strerror}."
-        ) from None
-    _refuse_unknown(values, NAMES, f"The settings file {file}")
-    return values
-
-
-def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    names = list(known)
-    for name in given:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-            hint = f"Did you mean {near[0]}?" if near else "fluxa settings lists those that exist."
-            raise FluxaError(ErrorCode.CONFIGURATION, f"{where} has {name}, which is no setting. {hint}")
-
-
-def _convert(name: str, value: object, source: str, file: Path | None) -> object:
-    try:
-        # A file has TOML's types; a variable or an option is text and is read as what the setting wants.
-        return msgspec.convert(value, FIELDS[name].type, strict=source == "file")
-    except msgspec.ValidationError as error:
-        where = {"file": f"The settings file {file} sets", "environment": "The environment sets"}.get(
-            source, "The command line sets"
-        )
-        shown = "a value that is not shown" if is_secret(name) else repr(value)
-        problem = str(error).removesuffix(" - at `$`")
-        raise FluxaError(ErrorCode.CONFIGURATION, f"{where} {name} to {shown}: {problem}.") from None
-
-
 def is_secret(name: str) -> bool:
     """Whether a setting is never shown in full."""
     kind = msgspec.inspect.type_info(FIELDS[name].type)
     return isinstance(kind, msgspec.inspect.Metadata) and (kind.extra or {}).get("secret") is True
 
 
-def _check_together(settings: Settings) -> None:
+def check_together(settings: Settings) -> None:
     """Refuse values that are each in range but cannot work, alone or side by side."""
     for name in ("database_url", "database_listen_url"):
         url = getattr(settings, name)

@@ -1,0 +1,46 @@
+"""Every signal, metric and label of Fluxa, once. A house test compares these lists with the code."""
+
+from fluxa.telemetry.catalogue.metrics import LOG_FIELDS, METRICS, Kind, Metric
+from fluxa.telemetry.catalogue.signals import (
+    DuplicatesAcknowledged,
+    FlushFinished,
+    Hook,
+    LeasesLost,
+    MaintenanceFinished,
+    OutageBegan,
+    OutageEnded,
+    ProcessRestarted,
+    RecordParked,
+    RecordRetried,
+    RequestServed,
+    RequestStarted,
+    Signal,
+    Stage,
+    StageFinished,
+    Status,
+    silent,
+)
+
+__all__ = [
+    "LOG_FIELDS",
+    "METRICS",
+    "DuplicatesAcknowledged",
+    "FlushFinished",
+    "Hook",
+    "Kind",
+    "LeasesLost",
+    "MaintenanceFinished",
+    "Metric",
+    "OutageBegan",
+    "OutageEnded",
+    "ProcessRestarted",
+    "RecordParked",
+    "RecordRetried",
+    "RequestServed",
+    "RequestStarted",
+    "Signal",
+    "Stage",
+    "StageFinished",
+    "Status",
+    "silent",
+]

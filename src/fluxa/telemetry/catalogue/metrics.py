@@ -1,0 +1,120 @@
+"""Every metric, its labels, and the log fields that others may rely on; a house test compares them with the code."""
+
+import enum
+from dataclasses import dataclass
+
+
+class Kind(enum.StrEnum):
+    """Kinds of Prometheus metric."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family; names and units as Prometheus asks (base units, `_total`).
+
+    Attributes:
+        name: the family's name as scraped.
+        kind: counter, gauge or histogram.
+        help: what it counts.
+        labels: label names, all of bounded cardinality.
+        buckets: upper bounds of a histogram.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_HTTP = (0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "fluxa_stage_events_total",
+        Kind.COUNTER,
+        "Events that finished a stage",
+        ("stage", "status", "error_code"),
+    ),
+    Metric("fluxa_stage_duration_seconds", Kind.HISTOGRAM, "Seconds a stage took", ("stage",), _FAST),
+    Metric("fluxa_events_duplicate_total", Kind.COUNTER, "Events acknowledged that were stored before"),
+    Metric(
+        "fluxa_records_parked_total",
+        Kind.COUNTER,
+        "Records sent to the dead letters",
+        ("queue", "error_code", "retry_class"),
+    ),
+    Metric(
+        "fluxa_records_retried_total",
+        Kind.COUNTER,
+        "Failed attempts that will be repeated",
+        ("queue", "error_code"),
+    ),
+    Metric("fluxa_leases_lost_total", Kind.COUNTER, "Deliveries lost to another worker", ("queue",)),
+    Metric(
+        "fluxa_flush_events",
+        Kind.HISTOGRAM,
+        "Events written by one flush",
+        (),
+        (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000),
+    ),
+    Metric("fluxa_flush_duration_seconds", Kind.HISTOGRAM, "Seconds a flush took", ("status",), _FAST),
+    Metric(
+        "http_request_duration_seconds",
+        Kind.HISTOGRAM,
+        "Seconds a request took",
+        ("method", "route", "status_code"),
+        _HTTP,
+    ),
+    Metric("http_requests_active", Kind.GAUGE, "Requests being answered", ("method", "route")),
+    Metric(
+        "http_requests_errors_total",
+        Kind.COUNTER,
+        "Requests answered with a 5xx",
+        ("method", "route", "status_code"),
+    ),
+    Metric("fluxa_outages_total", Kind.COUNTER, "Times a dependency stopped answering", ("dependency",)),
+    Metric("fluxa_dependency_up", Kind.GAUGE, "1 while a dependency answers", ("dependency",)),
+    Metric(
+        "fluxa_process_restarts_total",
+        Kind.COUNTER,
+        "Times the supervisor started a process again",
+        ("process",),
+    ),
+    Metric("fluxa_maintenance_total", Kind.COUNTER, "Turns of background duties", ("task", "status")),
+    Metric(
+        "fluxa_queue_depth",
+        Kind.GAUGE,
+        "Messages in a queue, read when scraped; absent when unknown",
+        ("queue",),
+    ),
+    Metric(
+        "fluxa_queue_oldest_age_seconds",
+        Kind.GAUGE,
+        "Age of the oldest message; absent when unknown",
+        ("queue",),
+    ),
+    Metric("fluxa_queue_dead", Kind.GAUGE, "Messages in the dead-letter queue; absent when unknown", ("queue",)),
+)
+"""All metrics."""
+
+LOG_FIELDS: tuple[str, ...] = (
+    "timestamp",
+    "level",
+    "event",
+    "service",
+    "correlation_id",
+    "event_id",
+    "stage",
+    "status",
+    "error_code",
+    "latency_ms",
+    "events",
+    "detail",
+)
+"""The fields of a log line that others may rely on (PIPE-10)."""
