@@ -172,7 +172,16 @@ def list_queues(context: typer.Context, as_json: output.AsJson = False) -> None:
         return
     output.print_table(
         ("queue", "messages", "ready", "oldest", "dead letters"),
-        ((name, held.depth, held.ready, f"{held.oldest_age_s:.1f} s", held.dead) for name, held in found.items()),
+        (
+            (
+                name,
+                held.depth,
+                held.ready,
+                "unknown" if held.oldest_age_s is None else f"{held.oldest_age_s:.1f} s",
+                held.dead,
+            )
+            for name, held in found.items()
+        ),
         empty="There are no queues.",
     )
 

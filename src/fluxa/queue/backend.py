@@ -15,14 +15,31 @@ class Capabilities:
     """What an engine can do.
 
     Attributes:
-        transactional: whether `send` and `settle` can be part of the caller's Postgres transaction.
+        transactional_send: whether `send` can be part of the caller's Postgres transaction.
+        transactional_settle: whether `settle` can; where not, effects need receipts to be exactly once.
         max_message_bytes: the largest message, encoded.
         max_delay_s: the longest delay the engine keeps by itself.
     """
 
-    transactional: bool
+    transactional_send: bool
+    transactional_settle: bool
     max_message_bytes: int
     max_delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRule:
+    """How records of one key are kept apart, exactly and across all machines (QUEUE-5).
+
+    In a queue with such a rule an envelope holds records of one key. Records without a key know no limit.
+
+    Attributes:
+        limit: envelopes of one key that are under lease at once, at most.
+        ordered: whether they are worked on in the order sent; a failed one then keeps its place and its key waits.
+    """
+
+    limit: int = 1
+    ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +47,12 @@ class Envelope:
     """One queue message: one or more records that are claimed and acknowledged together."""
 
     records: tuple[Record, ...]
+
+    @property
+    def key(self) -> str | None:
+        """The key that all records share; None if there is none, or several."""
+        first = self.records[0].key
+        return first if all(record.key == first for record in self.records) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +115,18 @@ class QueueMetrics:
     Attributes:
         depth: messages in all, delayed and leased ones included.
         ready: messages that a claim would find now.
-        oldest_age_s: seconds since the oldest message was sent; 0 when empty.
+        in_flight: messages under lease.
+        oldest_age_s: seconds since the oldest message was sent; 0 when empty, None where the engine cannot tell.
         dead: messages in its dead-letter queue.
+        exact: whether the counts were counted; else they are the engine's own estimates.
     """
 
     depth: int
     ready: int
-    oldest_age_s: float
+    in_flight: int
+    oldest_age_s: float | None
     dead: int
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +136,24 @@ class DeadLetterFilter:
     Attributes:
         codes: only these error codes.
         message_ids: only these ids in the dead-letter queue.
+        record_ids: only records of these ids.
+        keys: only records of these keys.
+        failed_from: only what failed last at this time or later.
+        failed_before: only what failed last before this time.
+        up_to: no id in the dead-letter queue beyond this one: what a task froze when it began.
     """
 
     codes: tuple[str, ...] = ()
     message_ids: tuple[str, ...] = ()
+    record_ids: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    failed_from: dt.datetime | None = None
+    failed_before: dt.datetime | None = None
+    up_to: str | None = None
 
 
 class QueueBackend(Protocol):
-    """A queue engine.
+    """A queue engine. How keys are kept apart is given to it when it is made, by queue name.
 
     Every verb may raise `FluxaError`; an outage is of class transient and nothing has been lost by it.
     """
@@ -185,8 +222,10 @@ class QueueBackend(Protocol):
         """Dead letters of a queue, oldest first; `after` is the last message id of the page before."""
         ...
 
-    async def redrive(self, queue: str, message_ids: Sequence[str]) -> int:
+    async def redrive(self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None) -> int:
         """Move dead letters back to their queue, each with `attempt` 0 and one more redrive, all or none.
+
+        Dead letters are kept in Postgres whatever the engine, so this can be part of the caller's transaction.
 
         Returns:
             How many were moved; one that is gone by now is not counted.

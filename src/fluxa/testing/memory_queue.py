@@ -51,7 +51,12 @@ class MemoryBackend:
     @property
     def capabilities(self) -> Capabilities:
         """What this engine can do: everything but to take part in a Postgres transaction."""
-        return Capabilities(transactional=False, max_message_bytes=2**31, max_delay_s=10 * 365 * 86400.0)
+        return Capabilities(
+            transactional_send=False,
+            transactional_settle=False,
+            max_message_bytes=2**31,
+            max_delay_s=10 * 365 * 86400.0,
+        )
 
     async def create(self, queue: str) -> None:
         """As `QueueBackend.create`."""
@@ -146,6 +151,7 @@ class MemoryBackend:
         return QueueMetrics(
             depth=len(found.messages),
             ready=sum(message.visible_at <= now for message in found.messages.values()),
+            in_flight=sum(message.visible_at > now and message.read_count > 0 for message in found.messages.values()),
             oldest_age_s=(now - oldest.enqueued_at).total_seconds() if oldest else 0.0,
             dead=len(found.dead),
         )
@@ -165,8 +171,9 @@ class MemoryBackend:
                 letters.append(letter)
         return letters[:limit]
 
-    async def redrive(self, queue: str, message_ids: Sequence[str]) -> int:
+    async def redrive(self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None) -> int:
         """As `QueueBackend.redrive`."""
+        _refuse(tx)
         found = self._find(queue)
         numbers = sorted({int(one) for one in message_ids if one.isdecimal()} & found.dead.keys())
         texts = [redriven(_letter(queue, number, found.dead[number]), found.dead[number].raw) for number in numbers]

@@ -147,7 +147,10 @@ class QueueGauges:
                 self._metrics.forget_gauge(gauge, queue)
             return
         for gauge, value in zip(_QUEUE_GAUGES, (found.depth, found.oldest_age_s, found.dead), strict=True):
-            self._metrics.set_gauge(gauge, value, queue)
+            if value is None:
+                self._metrics.forget_gauge(gauge, queue)
+            else:
+                self._metrics.set_gauge(gauge, value, queue)
 
 
 def routes(

@@ -142,7 +142,7 @@ class _Queues:
             raise DatabaseUnavailableError("away")
         if queue == "slow":
             await asyncio.Event().wait()
-        return QueueMetrics(depth=7, ready=5, oldest_age_s=1.5, dead=2)
+        return QueueMetrics(depth=7, ready=5, in_flight=0, oldest_age_s=1.5, dead=2)
 
 
 @pytest.mark.req("QUEUE-7")

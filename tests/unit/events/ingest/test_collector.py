@@ -24,7 +24,9 @@ def record(name: object, size: int = 10) -> Record:
 class Engine:
     """The sending half of a queue engine: holds each flush until it is let go, fails where told."""
 
-    capabilities = Capabilities(transactional=True, max_message_bytes=10_000_000, max_delay_s=0)
+    capabilities = Capabilities(
+        transactional_send=True, transactional_settle=True, max_message_bytes=10_000_000, max_delay_s=0
+    )
 
     def __init__(self, *, fails: Callable[[list[str]], Exception | None] = lambda _ids: None) -> None:
         self.sent: list[list[str]] = []

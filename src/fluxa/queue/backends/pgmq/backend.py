@@ -18,7 +18,8 @@ from fluxa.queue.envelope import encode
 from fluxa.queue.record import DeadLetter
 
 _CAPABILITIES = Capabilities(
-    transactional=True,
+    transactional_send=True,
+    transactional_settle=True,
     max_message_bytes=128 * 1024 * 1024,  # jsonb holds strings of up to 256 MiB; we stay well below
     max_delay_s=10 * 365 * 86400.0,
 )
@@ -151,8 +152,10 @@ class PgmqBackend:
         return QueueMetrics(
             depth=depth,
             ready=max(0, depth - int(row["hidden"])),
+            in_flight=int(row["leased"]),
             oldest_age_s=float(row["oldest_age_s"]),
             dead=_depth(int(row["dead_counted"]), int(row["dead_estimated"])),
+            exact=int(row["counted"]) <= _COUNTED_MAX and int(row["dead_counted"]) <= _COUNTED_MAX,
         )
 
     async def dead_letters(
@@ -177,9 +180,9 @@ class PgmqBackend:
             for row in rows
         ]
 
-    async def redrive(self, queue: str, message_ids: Sequence[str]) -> int:
+    async def redrive(self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None) -> int:
         """As `QueueBackend.redrive`: two statements in one transaction."""
-        async with self._database.transaction() as handle:
+        async with self._together(tx, 2) as handle:
             rows = await handle.fetch(statement("remove_dead", queue), [_id(one) for one in message_ids])
             if not rows:
                 return 0

@@ -103,6 +103,7 @@ returning message.msg_id
 select
     (select count(*) from (select from {queue} limit $3) as sample) as counted,
     (select count(*) from (select from {queue} where vt > clock_timestamp() limit $3) as sample) as hidden,
+    (select count(*) from (select from {queue} where vt > clock_timestamp() and read_ct > 0 limit $3) as sample) as leased,
     (select count(*) from (select from {dead} limit $3) as sample) as dead_counted,
     coalesce(
         (select extract(epoch from clock_timestamp() - enqueued_at)::float8 from {queue} order by msg_id limit 1), 0
