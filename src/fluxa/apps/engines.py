@@ -8,13 +8,14 @@ from fluxa.providers.object_store import ObjectStore
 from fluxa.providers.vendors.object_store import S3Options, open_objects
 from fluxa.queue.backend import QueueBackend
 from fluxa.queue.backends.pgmq import PgmqBackend
+from fluxa.queue.registry import built_in
 
 
 def queue_backend(
     database: Database, *, listener: Listener | None = None, notifier: Notifier | None = None
 ) -> QueueBackend:
     """The queues of a database; without a listener, waiting claims poll."""
-    return PgmqBackend(database, listener=listener, notifier=notifier, clock=SystemClock())
+    return PgmqBackend(database, listener=listener, notifier=notifier, clock=SystemClock(), keys=built_in().key_rules)
 
 
 def object_store(settings: Settings) -> ObjectStore:

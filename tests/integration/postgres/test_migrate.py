@@ -77,7 +77,7 @@ async def test_processes_that_migrate_at_once_apply_each_step_once(empty_url: st
     ]
     answers = await asyncio.gather(*(program.communicate() for program in programs))
     assert [program.returncode for program in programs] == [0] * 4
-    applied = [int(number) for out, _ in answers for number in out.split()]
+    applied = sorted(int(number) for out, _ in answers for number in out.split())
     assert applied == [step.number for step in migrate.migrations()]
 
 

@@ -2,14 +2,14 @@
 
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError, LeaseLostError
 from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
-from fluxa.queue.backend import Capabilities, DeadLetterFilter, Delivery, Envelope, QueueMetrics, Settlement
+from fluxa.queue.backend import Capabilities, DeadLetterFilter, Delivery, Envelope, KeyRule, QueueMetrics, Settlement
 from fluxa.queue.backends.parking import read_letter, redriven
 from fluxa.queue.backends.pgmq.claims import Claims, fences
 from fluxa.queue.backends.pgmq.tables import DEAD_SUFFIX, checked, dead_table, statement, table
@@ -40,8 +40,10 @@ class PgmqBackend:
         listener: Listener | None,
         notifier: Notifier | None,
         clock: Clock,
+        keys: Mapping[str, KeyRule] | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        self._keys = keys or {}
         self._database = database
         self._notifier = notifier
         self._clock = clock
