@@ -279,7 +279,7 @@ def test_a_dead_letter_is_listed_shown_refused_forced_and_deleted(stack: Stack) 
     assert stack.run("dlq", "list", "--json").stdout == ""
     assert stack.fails(4, "dlq", "show", letter["id"])
     queues = json_lines(stack.run("queue", "list", "--json").stdout)
-    assert [(one["queue"], one["dead"]) for one in queues] == [("events", 0)]
+    assert ("events", 0) in [(one["queue"], one["dead"]) for one in queues]
 
 
 def _send_foreign(stack: Stack, message: str) -> None:

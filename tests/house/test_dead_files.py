@@ -17,7 +17,7 @@ def _imported(*folders: str) -> set[str]:
 
 def _commands() -> set[str]:
     """Command groups are imported by the name that the entry point lists for them."""
-    return {f"fluxa.cli.{node.value!s}" for node in strings(SOURCE / "cli" / "main.py")}
+    return {f"fluxa.cli.commands.{node.value!s}" for node in strings(SOURCE / "cli" / "main.py")}
 
 
 def test_every_module_is_reached() -> None:

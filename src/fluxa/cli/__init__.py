@@ -1,1 +1,1 @@
-"""The command line: one file a command group; each parses, calls and prints. No decisions of its own."""
+"""The command line: the entry point, how results and errors are shown, and the commands. No decisions of its own."""

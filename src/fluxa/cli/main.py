@@ -33,8 +33,8 @@ COMMANDS: Mapping[str, _Place] = {
     "events": _Place("events", "Send, get, list and follow events."),
     "trace": _Place("trace", "Tell the story of a correlation id: every stage of every event."),
     "schema": _Place("schema", "Register JSON Schemas for event types."),
-    "dlq": _Place("queues", "Look at dead letters, send them again, delete them.", "dlq"),
-    "queue": _Place("queues", "Look at the queues.", "queue"),
+    "dlq": _Place("dlq", "Look at dead letters, send them again, delete them."),
+    "queue": _Place("queues", "Look at the queues."),
     "apikey": _Place("apikey", "Make, list and revoke API keys."),
     "db": _Place("db", "Start, stop, migrate and locate the database."),
     "settings": _Place("settings", "Show the settings in force and where each came from."),
@@ -76,7 +76,7 @@ class _Lazy(TyperGroup):
 
 def _load(name: str) -> Any:  # noqa: ANN401 - the command class is typer's own
     place = COMMANDS[name]
-    command: Any = typer.main.get_command(importlib.import_module(f"fluxa.cli.{place.module}").app)
+    command: Any = typer.main.get_command(importlib.import_module(f"fluxa.cli.commands.{place.module}").app)
     if place.inner is not None:
         command = command.commands[place.inner]
     command.name = name

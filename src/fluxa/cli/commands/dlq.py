@@ -1,4 +1,4 @@
-"""`fluxa dlq` and `fluxa queue`: look at queues and dead letters, send letters again, delete them."""
+"""`fluxa dlq`: look at dead letters, send them again, delete them."""
 
 import asyncio
 import base64
@@ -13,23 +13,21 @@ from fluxa.cli import output
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import ErrorCode
 from fluxa.kernel.lifecycle import Lifetime
-from fluxa.queue.backend import DeadLetterFilter, QueueMetrics
+from fluxa.queue.backend import DeadLetterFilter
 from fluxa.queue.dead_letters import redrive as redriving
 from fluxa.queue.record import DeadLetter
+from fluxa.queue.registry import built_in
 
-dlq = typer.Typer(no_args_is_help=True, help="Look at dead letters, send them again, delete them.")
-queue = typer.Typer(no_args_is_help=True, help="Look at the queues.")
-app = typer.Typer()
-app.add_typer(dlq, name="dlq")
-app.add_typer(queue, name="queue")
-
-_QUEUES = ("events",)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Look at dead letters, send them again, delete them."
+)
 
 
 def _known(name: str) -> str:
     """Refuse the name of a queue that does not exist, since looking at one would make it."""
-    if name not in _QUEUES:
-        raise typer.BadParameter(f"{name!r} is no queue; there is: {', '.join(_QUEUES)}")
+    known = built_in()
+    if name not in known:
+        raise typer.BadParameter(f"{name!r} is no queue; there is: {', '.join(spec.name for spec in known)}")
     return name
 
 
@@ -38,7 +36,7 @@ Codes = Annotated[list[str] | None, typer.Option("--code", help="Only this error
 Ids = Annotated[list[str] | None, typer.Option("--id", help="Only this dead letter; repeatable.")]
 
 
-@dlq.command("list")
+@app.command("list")
 def list_letters(
     context: typer.Context,
     queue_name: Queue = "events",
@@ -71,7 +69,7 @@ def list_letters(
     )
 
 
-@dlq.command()
+@app.command()
 def show(
     context: typer.Context,
     message_id: Annotated[str, typer.Argument(help="As fluxa dlq list shows it.")],
@@ -96,7 +94,7 @@ def show(
     output.stdout().print(body, markup=False, soft_wrap=True)
 
 
-@dlq.command()
+@app.command()
 def redrive(
     context: typer.Context,
     queue_name: Queue = "events",
@@ -132,7 +130,7 @@ def redrive(
         stderr().print(f"{sum(refused.values())} stay{_by_code(refused)}; --force CODE sends them too.", markup=False)
 
 
-@dlq.command()
+@app.command()
 def purge(
     context: typer.Context,
     queue_name: Queue = "events",
@@ -152,38 +150,6 @@ def purge(
         typer.confirm(f"Delete {len(ids)} dead letters of {queue_name} for good?", abort=True, err=True)
     deleted = asyncio.run(_purge(settings, queue_name, ids))
     stderr().print(f"{deleted} deleted.", markup=False)
-
-
-@queue.command("list")
-def list_queues(context: typer.Context, as_json: output.AsJson = False) -> None:
-    """Show what each queue holds."""
-    found = asyncio.run(_metrics(output.effective(context).settings))
-    if as_json:
-        for name, held in found.items():
-            output.print_json(
-                {
-                    "queue": name,
-                    "depth": held.depth,
-                    "ready": held.ready,
-                    "oldest_age_s": held.oldest_age_s,
-                    "dead": held.dead,
-                }
-            )
-        return
-    output.print_table(
-        ("queue", "messages", "ready", "oldest", "dead letters"),
-        (
-            (
-                name,
-                held.depth,
-                held.ready,
-                "unknown" if held.oldest_age_s is None else f"{held.oldest_age_s:.1f} s",
-                held.dead,
-            )
-            for name, held in found.items()
-        ),
-        empty="There are no queues.",
-    )
 
 
 def _chosen(codes: list[str] | None, ids: list[str] | None, *, everything: bool) -> DeadLetterFilter:
@@ -263,11 +229,3 @@ async def _purge(settings: Settings, name: str, ids: list[str]) -> int:
         for start in range(0, len(ids), redriving.BATCH):
             deleted += await backend.purge(name, ids[start : start + redriving.BATCH])
         return deleted
-
-
-async def _metrics(settings: Settings) -> dict[str, QueueMetrics]:
-    async with migrated(settings, "queue") as database:
-        backend = queue_backend(database)
-        for name in _QUEUES:
-            await backend.create(name)
-        return {name: await backend.metrics(name) for name in _QUEUES}

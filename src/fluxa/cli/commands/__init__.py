@@ -1,0 +1,1 @@
+"""One file a command group; each parses, calls and prints. What they share is above (output, errors) or in client."""
