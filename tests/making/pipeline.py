@@ -64,6 +64,7 @@ class Pipeline:
     def __post_init__(self) -> None:
         self.clock = SystemClock()
         self.backend = self.backend_on(self.database)
+        self.is_paused: Callable[[str], bool] = lambda _queue: False
 
     def backend_on(self, database: Database) -> PgmqBackend:
         return PgmqBackend(database, listener=None, notifier=None, clock=self.clock)
@@ -78,6 +79,7 @@ class Pipeline:
             clock=self.clock,
             hook=self.signals.hear,
             randomness=random.Random(7),  # noqa: S311 - spreads retries
+            is_paused=self.is_paused,
             config=config or ProcessorConfig(wait_s=0.05),
         )
 

@@ -24,6 +24,8 @@ from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres.pool import Database
 from fluxa.providers.object_store import ObjectStore
 from fluxa.queue.backend import QueueBackend
+from fluxa.queue.health.controls import PauseWatch
+from fluxa.queue.health.reports import Reporter, worker_id
 from fluxa.queue.policy import RetryPolicy
 from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
@@ -54,6 +56,8 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         await life.start(keeper)
         registry = SchemaRegistry(SchemaStore(database), told.logger)
         await life.start(registry)
+        watch = PauseWatch(database, clock=clock, hook=told.hook, listener=listener)
+        await life.start(watch)
         processor = Processor(
             database=database,
             backend=backend,
@@ -62,8 +66,10 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             clock=clock,
             hook=told.hook,
             randomness=random.SystemRandom(),
+            is_paused=watch.is_paused,
             config=_config(settings),
         )
+        await life.start(Reporter(database, worker_id(SERVICE), processor.reports, clock=clock, hook=told.hook))
         await life.start(processor)
         draining = Draining()
         app = _app(told, database, backend, objects, processor, draining)

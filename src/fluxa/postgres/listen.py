@@ -151,3 +151,9 @@ class Notifier:
                 for topic in topics:
                     await self._database.execute(_SQL["notify_topic"], topic)
             await asyncio.sleep(self._spacing_s)
+
+
+async def notify(database: Database, topic: str) -> None:
+    """Announce a topic once, for what is rare, such as an operator's word; a hint that is lost costs a poll."""
+    with contextlib.suppress(FluxaError):
+        await database.execute(_SQL["notify_topic"], topic)

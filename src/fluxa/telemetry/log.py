@@ -52,7 +52,7 @@ class LogHook:
         self._written = 0
         self._left_out = 0
 
-    def hear(self, signal: c.Signal) -> None:
+    def hear(self, signal: c.Signal) -> None:  # noqa: C901 - one case a signal is the clearest form
         """Turn a signal into a log line, or none."""
         match signal:
             case c.StageFinished():
@@ -78,6 +78,10 @@ class LogHook:
                 )
             case c.MaintenanceFinished():
                 self._maintenance(signal)
+            case c.QueuePaused():
+                self._logger.warning("queue paused", queue=signal.queue, by=signal.by, reason=signal.reason)
+            case c.QueueResumed():
+                self._logger.info("queue resumed", queue=signal.queue)
             case c.DuplicatesAcknowledged() | c.FlushFinished() | c.RequestServed() | c.RequestStarted():
                 pass  # told by metrics; a line each would say nothing more
             case _:

@@ -140,6 +140,8 @@ class Metrics:
                 self._count("fluxa_process_restarts_total", 1, signal.process)
             case c.MaintenanceFinished():
                 self._count("fluxa_maintenance_total", 1, signal.task, signal.status)
+            case c.QueuePaused() | c.QueueResumed():
+                pass  # whether a queue is paused is a gauge that is read when scraped
             case _:
                 assert_never(signal)
 

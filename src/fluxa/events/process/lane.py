@@ -12,6 +12,7 @@ from fluxa.events.process.batch import Batch
 from fluxa.events.process.outage import Outage
 from fluxa.events.process.persist import Persisted, Persister
 from fluxa.events.process.solitude import Solitude
+from fluxa.events.process.standing import Standing
 from fluxa.events.process.verify import Verifier
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
@@ -68,6 +69,8 @@ class Shared:
         persister: stores and settles.
         outage: whether Postgres answers.
         solitude: lets a lane be alone with a suspicious record.
+        standing: how the work fares.
+        is_paused: whether an operator wants nothing to be claimed from a queue.
         stopping: set when no new work is to be taken.
         clock: the time.
         chance: a number in [0, 1), spreads repeats.
@@ -80,6 +83,8 @@ class Shared:
     persister: Persister
     outage: Outage
     solitude: Solitude
+    standing: Standing
+    is_paused: Callable[[str], bool]
     stopping: asyncio.Event
     clock: Clock
     chance: Callable[[], float]
@@ -116,6 +121,7 @@ class Lane:
                 deliveries = await self._claim()
                 if not deliveries:
                     return
+                held.enter_context(self._in.standing.holding(sum(len(delivery.records) for delivery in deliveries)))
                 await held.enter_async_context(self._held(leases, deliveries))
                 now = self._in.clock.now()
                 found = triage(deliveries, self._config.policy, now=now)
@@ -136,6 +142,9 @@ class Lane:
         failures = 0
         while not self._in.stopping.is_set():
             self.moved_s = self._in.clock.monotonic()
+            if self._in.is_paused(self._config.queue):
+                await self._rest(self._config.wait_s)
+                continue
             try:
                 deliveries = await self._in.backend.claim(
                     self._config.queue, limit=self._limit, lease_s=self._config.lease_s, wait_s=self._config.wait_s
@@ -161,6 +170,7 @@ class Lane:
         await self._in.verifier.verify(batch)
         verified_s = self._in.clock.monotonic()
         done = await self._persist(batch)
+        self._in.standing.finished(batch)
         telling.tell(
             self._in.hook,
             self._config.queue,
@@ -181,6 +191,7 @@ class Lane:
             except Exception as raised:  # noqa: BLE001 - nothing that happens here may lose the batch
                 failures += 1
                 error = _as_fluxa(raised)
+                self._in.standing.failed(error.code)
                 latency_s = self._in.clock.monotonic() - started_s
                 self._in.hook(
                     StageFinished(

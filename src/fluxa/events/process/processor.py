@@ -2,12 +2,14 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 
 from fluxa.events.partitions import Partitions
 from fluxa.events.process.lane import Lane, ProcessorConfig, Shared
 from fluxa.events.process.outage import Outage
 from fluxa.events.process.persist import Persister
 from fluxa.events.process.solitude import Solitude
+from fluxa.events.process.standing import Standing
 from fluxa.events.process.verify import Verifier
 from fluxa.events.schema_check import SchemaCheck
 from fluxa.kernel.clock import Clock
@@ -16,6 +18,7 @@ from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres.pool import Database
 from fluxa.providers.object_store import ObjectStore
 from fluxa.queue.backend import QueueBackend
+from fluxa.queue.health.reports import QueueReport
 from fluxa.telemetry.catalogue import Hook
 
 _STALLED_S = 600.0
@@ -24,8 +27,15 @@ _STALLED_S = 600.0
 __all__ = ["Processor", "ProcessorConfig"]
 
 
+def _never(_queue: str) -> bool:
+    return False
+
+
 class Processor:
-    """Takes events from the queue and stores each exactly once, or parks it. A `Service`."""
+    """Takes events from the queue and stores each exactly once, or parks it. A `Service`.
+
+    While `is_paused` says so of its queue it claims nothing; what it has in hand it finishes.
+    """
 
     def __init__(
         self,
@@ -37,6 +47,7 @@ class Processor:
         clock: Clock,
         hook: Hook,
         randomness: random.Random,
+        is_paused: Callable[[str], bool] = _never,
         config: ProcessorConfig | None = None,
     ) -> None:
         self._config = config = config or ProcessorConfig()
@@ -55,6 +66,8 @@ class Processor:
             ),
             outage=Outage("postgres", clock=clock, hook=hook),
             solitude=Solitude(config.lanes),
+            standing=Standing(config.queue, clock),
+            is_paused=is_paused,
             stopping=asyncio.Event(),
             clock=clock,
             chance=randomness.random,
@@ -87,6 +100,10 @@ class Processor:
             await asyncio.wait(lanes, timeout=self._config.stop_within_s)
         for lane in lanes:
             await cancel_and_wait(lane)
+
+    def reports(self) -> list[QueueReport]:
+        """How it fares with its queue."""
+        return [self._shared.standing.report()]
 
     async def check(self) -> None:
         """Raise if a lane ended, or neither asked for work nor tried to store any for ten minutes.

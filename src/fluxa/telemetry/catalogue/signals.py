@@ -154,6 +154,22 @@ class MaintenanceFinished:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class QueuePaused:
+    """This process learnt that an operator paused a queue: it claims nothing from it."""
+
+    queue: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueResumed:
+    """This process learnt that a queue is not paused any more."""
+
+    queue: str
+
+
 Signal = (
     StageFinished
     | DuplicatesAcknowledged
@@ -167,6 +183,8 @@ Signal = (
     | OutageEnded
     | ProcessRestarted
     | MaintenanceFinished
+    | QueuePaused
+    | QueueResumed
 )
 
 Hook = Callable[[Signal], None]
