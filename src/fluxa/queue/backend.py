@@ -160,7 +160,11 @@ class QueueBackend(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this engine can do."""
+        """What this engine can do with any of its queues."""
+        ...
+
+    def capabilities_of(self, queue: str) -> Capabilities:
+        """What can be done with one queue: where queues stand in several engines, more than with any of them."""
         ...
 
     async def create(self, queue: str) -> None:

@@ -58,6 +58,10 @@ class MemoryBackend:
             max_delay_s=10 * 365 * 86400.0,
         )
 
+    def capabilities_of(self, queue: str) -> Capabilities:  # noqa: ARG002 - the same for all
+        """As `capabilities`."""
+        return self.capabilities
+
     async def create(self, queue: str) -> None:
         """As `QueueBackend.create`."""
         self._queues.setdefault(queue, _Queue())

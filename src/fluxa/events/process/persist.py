@@ -96,7 +96,10 @@ class Persister:
         rows = [item.row for item in batch.good if item.row is not None]
         await self._partitions.ensure({month_of(moment) for moment in {row.received_at for row in rows}})
         batch.decide(self._policy, now=self._clock.now(), chance=self._chance)
-        settlements, transactional = batch.settlements(), self._backend.capabilities.transactional_settle
+        settlements = batch.settlements()
+        transactional = all(
+            self._backend.capabilities_of(one.delivery.queue).transactional_settle for one in settlements
+        )
         if batch.stored is None:
             async with self._database.transaction() as tx:
                 written = await self._store.write(tx, rows) if rows else _NOTHING

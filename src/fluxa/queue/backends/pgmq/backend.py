@@ -10,8 +10,8 @@ from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
 from fluxa.queue.backend import Capabilities, DeadLetterFilter, Delivery, Envelope, KeyRule, QueueMetrics, Settlement
-from fluxa.queue.backends.parking import read_letter, redriven
 from fluxa.queue.backends.pgmq.claims import Claims, fences
+from fluxa.queue.backends.pgmq.dead_letters import DeadLetters
 from fluxa.queue.backends.pgmq.tables import DEAD_SUFFIX, checked, dead_table, statement, table
 from fluxa.queue.backends.settling import Effects, effects
 from fluxa.queue.envelope import encode
@@ -47,11 +47,16 @@ class PgmqBackend:
         self._database = database
         self._notifier = notifier
         self._clock = clock
+        self._dead = DeadLetters(database)
         self._claims = Claims(database, listener=listener, clock=clock, chance=chance)
 
     @property
     def capabilities(self) -> Capabilities:
         """What this engine can do."""
+        return _CAPABILITIES
+
+    def capabilities_of(self, queue: str) -> Capabilities:  # noqa: ARG002 - the same for all
+        """As `capabilities`."""
         return _CAPABILITIES
 
     async def create(self, queue: str) -> None:
@@ -164,48 +169,20 @@ class PgmqBackend:
         self, queue: str, which: DeadLetterFilter, *, limit: int, after: str | None = None
     ) -> list[DeadLetter]:
         """As `QueueBackend.dead_letters`."""
-        rows = await self._database.fetch(
-            statement("list_dead", queue),
-            _id(after) if after else 0,
-            list(which.codes) or None,
-            [_id(one) for one in which.message_ids] or None,
-            limit,
-        )
-        return [
-            read_letter(
-                queue=queue,
-                message_id=str(row["msg_id"]),
-                enqueued_at=row["enqueued_at"],
-                raw=row["raw"],
-                facts=row["facts"],
-            )
-            for row in rows
-        ]
+        return await self._dead.read(queue, which, limit=limit, after=after)
 
     async def redrive(self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None) -> int:
         """As `QueueBackend.redrive`: two statements in one transaction."""
         async with self._together(tx, 2) as handle:
-            rows = await handle.fetch(statement("remove_dead", queue), [_id(one) for one in message_ids])
-            if not rows:
-                return 0
-            texts = []
-            for row in sorted(rows, key=lambda row: int(row["msg_id"])):
-                raw = str(row["raw"])
-                letter = read_letter(
-                    queue=queue,
-                    message_id=str(row["msg_id"]),
-                    enqueued_at=row["enqueued_at"],
-                    raw=raw,
-                    facts=row["facts"],
-                )
-                texts.append(redriven(letter, raw))
-            await handle.fetch(statement("insert_messages", queue), texts, 0.0)
-            self._announce(queue, handle)
+            texts = await self._dead.take(handle, queue, message_ids)
+            if texts:
+                await handle.fetch(statement("insert_messages", queue), texts, 0.0)
+                self._announce(queue, handle)
         return len(texts)
 
     async def purge(self, queue: str, message_ids: Sequence[str]) -> int:
         """As `QueueBackend.purge`."""
-        return await self._database.execute(statement("purge_dead", queue), [_id(one) for one in message_ids])
+        return await self._dead.purge(queue, message_ids)
 
     def _announce(self, queue: str, handle: Transaction) -> None:
         """Wake workers, once the transaction has committed: before that they would find nothing."""
@@ -234,8 +211,3 @@ class PgmqBackend:
 
 def _depth(counted: int, estimated: int) -> int:
     return counted if counted <= _COUNTED_MAX else max(counted, estimated)
-
-
-def _id(message_id: str) -> int:
-    """The number of a message; text that is none names no message, and numbers here begin with 1."""
-    return int(message_id) if message_id.isascii() and message_id.isdigit() and len(message_id) < 19 else 0  # noqa: PLR2004
