@@ -98,7 +98,7 @@ async def test_readiness_says_503_before_the_port_closes(tmp_path: Path, databas
         assert await ended == 0
 
 
-@pytest.mark.parametrize("name", ["ingest", "processor", "query"])
+@pytest.mark.parametrize("name", ["ingest", "processor", "query", "station"])
 def test_a_service_refuses_a_database_without_its_schema(name: str, tmp_path: Path, postgres_server: str) -> None:
     done = fluxa(name, "--port", "0", home=tmp_path, FLUXA_DATABASE_URL=postgres_server.format("postgres"))
     assert done.returncode == 1

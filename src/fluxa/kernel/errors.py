@@ -194,7 +194,7 @@ ERRORS: Mapping[ErrorCode, ErrorSpec] = MappingProxyType(
             _P,
             401,
             "No valid credential",
-            "Send Authorization: Bearer <api key>; make one with fluxa apikey create.",
+            "Send what the detail names; a key for Authorization: Bearer is made with fluxa apikey create.",
         ),
         ErrorCode.FORBIDDEN: ErrorSpec(_P, 403, "The credential does not allow this", "Use a key that has the right."),
         ErrorCode.NOT_FOUND: ErrorSpec(

@@ -3,7 +3,7 @@
 It starts and stops nothing; the apps do. It stands on the way of every request, so it stays lean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fluxa.kernel.clock import Clock, SystemClock
@@ -12,7 +12,7 @@ from fluxa.kernel.ids import CorrelationId, correlation_id
 from fluxa.telemetry.catalogue import Hook, RequestServed, RequestStarted
 from fluxa.telemetry.log import Logger
 from fluxa.web.bodies import ClientDisconnectedError, linger
-from fluxa.web.identity import Identify
+from fluxa.web.identity import Approach, Guard, Identify
 from fluxa.web.problems import UNREAD, is_private, problem
 from fluxa.web.responses import Headers, send_response
 from fluxa.web.routes import Auth, Call, Message, Receive, Route, Scope, Send
@@ -36,13 +36,14 @@ class App:
 
     Args:
         routes: the table.
-        identify: proves who calls, for the rows that ask for it.
+        identify: proves who calls, for the rows of `Auth.API_KEY`.
+        guards: the same, for each further kind of authentication that a row states.
         hook: hears `RequestStarted` and `RequestServed`.
         logger: where unexpected errors go, with their traceback.
         clock: measures latency.
 
     Raises:
-        ValueError: for rows that contradict each other, or whose authentication is not stated.
+        ValueError: for rows that contradict each other, or whose authentication is not stated or checked by nobody.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class App:
         routes: Sequence[Route],
         *,
         identify: Identify,
+        guards: Mapping[Auth, Guard] | None = None,
         hook: Hook,
         logger: Logger,
         clock: Clock | None = None,
@@ -57,6 +59,10 @@ class App:
         self.routes = tuple(routes)
         self._table = Table(routes)
         self._identify = identify
+        self._guards = dict(guards or {})
+        unguarded = [row.name for row in routes if row.auth not in {Auth.OPEN, Auth.API_KEY, *self._guards}]
+        if unguarded:
+            raise ValueError(f"nobody checks who calls {', '.join(unguarded)}")
         self._hook = hook
         self._logger = logger
         self._monotonic = (clock or SystemClock()).monotonic
@@ -82,10 +88,15 @@ class App:
             return
         self._hook(RequestStarted(route.name, method))
         try:
-            principal = None if route.auth is Auth.OPEN else await self._identify(authorization)
+            principal = None
+            if route.auth is Auth.API_KEY:
+                principal = await self._identify(authorization)
+            elif route.auth is not Auth.OPEN:
+                admitted = await self._guards[route.auth](Approach(authorization, correlation, scope, receive))
+                principal, receive = admitted.principal, admitted.receive
             await route.endpoint(Call(route, principal, correlation, params), scope, receive, exchange.send)
         except FluxaError as error:
-            await self._refuse(error, correlation, exchange, receive)
+            await self._refuse(error, correlation, exchange, receive, route.auth)
         except ClientDisconnectedError:
             pass  # the status stays 499: there is nobody to answer
         except Exception:
@@ -96,7 +107,12 @@ class App:
             self._hook(RequestServed(route.name, method, exchange.status, self._monotonic() - began))
 
     async def _refuse(
-        self, error: FluxaError, correlation: CorrelationId, exchange: "_Exchange", receive: Receive
+        self,
+        error: FluxaError,
+        correlation: CorrelationId,
+        exchange: "_Exchange",
+        receive: Receive,
+        auth: Auth = Auth.OPEN,
     ) -> None:
         if error.spec.status >= _SERVER_ERROR and is_private(error) and error.code != ErrorCode.INTERNAL:
             self._logger.warning(
@@ -109,7 +125,7 @@ class App:
         allow: Headers = ()
         if isinstance(error, MethodNotAllowedError):
             allow = ((b"allow", error.allow.encode()),)
-        answer = problem(error, correlation, headers=allow)
+        answer = problem(error, correlation, headers=allow, auth=auth)
         if error.code in UNREAD:
             await send_response(exchange.send, answer, more=True)
             await linger(receive)

@@ -17,9 +17,10 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 _REF = "#/components/schemas/{name}"
 _ERROR_MIN = 400
 
-# What may end any request, one that needs a credential, one with parameters, one with a body.
+# What may end any request, one that needs a credential, one of operators, one with parameters, one with a body.
 _ANY = (ErrorCode.INTERNAL, ErrorCode.SHUTTING_DOWN)
 _CLOSED = (ErrorCode.UNAUTHENTICATED,)
+_NARROW = (ErrorCode.FORBIDDEN,)
 _PARAMETERS = (ErrorCode.INVALID_REQUEST,)
 _BODY = (
     ErrorCode.INVALID_REQUEST,
@@ -28,6 +29,29 @@ _BODY = (
     ErrorCode.UNSUPPORTED_MEDIA_TYPE,
     ErrorCode.OVERLOADED,
 )
+
+
+def _header(name: str, description: str) -> dict[str, str]:
+    return {"type": "apiKey", "in": "header", "name": name, "description": description}
+
+
+_SCHEMES: dict[str, dict[str, str]] = {
+    "api_key": {"type": "http", "scheme": "bearer", "description": "An API key: `fluxa apikey create`."},
+    "signature_time": _header("X-Fluxa-Timestamp", "When the call was signed, in Unix seconds; within 300 s of now."),
+    "signature_nonce": _header("X-Fluxa-Nonce", "16 to 128 of A-Z a-z 0-9 _ -, never used before."),
+    "signature": _header(
+        "X-Fluxa-Signature",
+        "`v1=` and the hexadecimal HMAC-SHA256, with a secret of `cron_secrets`, of these lines joined by line feeds: "
+        "`v1`, the timestamp, the nonce, the method, the path with its query, the hexadecimal SHA-256 of the body.",
+    ),
+    "override": _header("X-Fluxa-Override", "The token of `queue_processor_override_token`, for emergencies."),
+}
+_SECURITY: dict[Auth, tuple[dict[str, list[str]], ...]] = {
+    Auth.OPEN: (),
+    Auth.API_KEY: ({"api_key": []},),
+    Auth.OPERATOR: ({"api_key": []},),
+    Auth.CRON: ({"signature_time": [], "signature_nonce": [], "signature": []}, {"override": []}),
+}
 
 
 def route(routes: Sequence[Route], *, version: str) -> Route:
@@ -59,9 +83,7 @@ def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {
-                "api_key": {"type": "http", "scheme": "bearer", "description": "An API key: `fluxa apikey create`."}
-            },
+            "securitySchemes": _SCHEMES,
         },
     }
 
@@ -84,7 +106,7 @@ def _operation(row: Route, known: dict[Any, dict[str, Any]]) -> dict[str, Any]:
         "operationId": row.name,
         "summary": operation.summary,
         "responses": _responses(row, bool(parameters), known),
-        "security": [] if row.auth is Auth.OPEN else [{"api_key": []}],
+        "security": [dict(one) for one in _SECURITY[row.auth]],
     }
     if parameters:
         found["parameters"] = parameters
@@ -97,8 +119,9 @@ def _operation(row: Route, known: dict[Any, dict[str, Any]]) -> dict[str, Any]:
 def _responses(row: Route, has_parameters: bool, known: dict[Any, dict[str, Any]]) -> dict[str, Any]:  # noqa: FBT001
     codes = [*_ANY]
     codes += _CLOSED if row.auth is not Auth.OPEN else ()
+    codes += _NARROW if row.auth is Auth.OPERATOR else ()
     codes += _PARAMETERS if has_parameters else ()
-    codes += _BODY if row.operation.request else ()
+    codes += _BODY if row.operation.request or row.auth is Auth.CRON else ()
     found = {ERRORS[code].status: _problem(ERRORS[code].title, known) for code in codes}
     for status, (text, kind) in row.operation.responses.items():
         found[status] = _response(status, text, kind, known)

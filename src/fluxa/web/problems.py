@@ -1,6 +1,7 @@
 """Errors as the caller sees them: problem documents (RFC 9457) with a stable code and what to do next."""
 
 import math
+from collections.abc import Mapping
 
 import msgspec
 
@@ -27,6 +28,8 @@ UNREAD = frozenset({ErrorCode.REQUEST_TOO_LARGE, ErrorCode.REQUEST_TIMEOUT})
 
 
 _CODES = frozenset(ErrorCode)
+_BEARER = b'Bearer realm="fluxa"'
+_CHALLENGES: Mapping[Auth, bytes] = {Auth.CRON: b'Fluxa-Signature realm="fluxa"'}
 
 
 class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -76,14 +79,16 @@ def is_private(error: FluxaError) -> bool:
     return error.code in _PRIVATE
 
 
-def problem(error: FluxaError, correlation_id: CorrelationId, *, headers: Headers = ()) -> Response:
-    """The answer to a request that ended with an error."""
+def problem(
+    error: FluxaError, correlation_id: CorrelationId, *, headers: Headers = (), auth: Auth = Auth.API_KEY
+) -> Response:
+    """The answer to a request that ended with an error; `auth` is how its route knows callers."""
     found = document(error, correlation_id)
     extra: list[tuple[bytes, bytes]] = [*headers]
     if found.retry_after_s is not None:
         extra.append((b"retry-after", b"%d" % found.retry_after_s))
     if found.status == ERRORS[ErrorCode.UNAUTHENTICATED].status:
-        extra.append((b"www-authenticate", b'Bearer realm="fluxa"'))
+        extra.append((b"www-authenticate", _CHALLENGES.get(auth, _BEARER)))
     if error.code in UNREAD:
         extra.append((b"connection", b"close"))
     return Response(

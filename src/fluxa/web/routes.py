@@ -23,6 +23,10 @@ class Auth(enum.StrEnum):
     """Anybody who can reach the port: health and metrics only."""
     API_KEY = "api_key"
     """`Authorization: Bearer <api key>`; names the tenant."""
+    OPERATOR = "operator"
+    """An API key of the default tenant, which runs the queues for all; roles arrive later and narrow this."""
+    CRON = "cron"
+    """A call that is signed with a secret of `cron_secrets` (`fluxa.auth.hmac_signature`), or the override token."""
 
 
 class Call(msgspec.Struct, frozen=True):

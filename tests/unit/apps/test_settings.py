@@ -24,7 +24,8 @@ def test_without_anything_the_defaults_are_in_force(tmp_path: Path) -> None:
 
 def test_nothing_listens_beyond_loopback_by_default() -> None:
     defaults = settings.Settings()
-    assert {defaults.ingest_host, defaults.query_host, defaults.processor_host} == {"127.0.0.1"}
+    hosts = {getattr(defaults, name) for name in settings.NAMES if name.endswith("_host")}
+    assert hosts == {"127.0.0.1"}
 
 
 def test_the_file_is_over_defaults_the_environment_over_the_file_and_options_over_all(tmp_path: Path) -> None:
@@ -73,6 +74,14 @@ def test_text_of_the_environment_becomes_what_the_setting_wants(tmp_path: Path) 
         ({"FLUXA_SETTINGS": "/does/not/exist.toml"}, {}, "/does/not/exist.toml, which does not exist"),
         ({}, {"log_level": "loud"}, "Invalid enum value 'loud'"),
         ({}, {"lease": 1}, "Did you mean lease_s?"),
+        ({}, {"cron_secrets": "long enough to be one,short"}, "cron_secrets has a secret of 5 characters"),
+        ({}, {"queue_processor_override_token": "short"}, "queue_processor_override_token has a secret of 5"),
+        ({}, {"queue_processor_legacy_mode": True}, "queue_processor_legacy_secret is not set"),
+        (
+            {"FLUXA_CRON_SECRETS": "one of 16 letters"},
+            {"queue_processor_override_token": "one of 16 letters"},
+            "are the same",
+        ),
         ({}, {"database_pool_min": 9, "database_pool_max": 8}, "database_pool_min is 9, which is more than"),
     ],
 )
@@ -167,3 +176,11 @@ def test_a_child_process_sees_exactly_its_parents_settings(tmp_path: Path) -> No
 
 def test_the_reference_page_is_the_generated_one() -> None:
     assert _PAGE.read_text("utf-8") == settings_text.markdown(), "run: fluxa settings --markdown"
+
+
+def test_cron_secrets_are_one_or_several_and_never_shown(tmp_path: Path) -> None:
+    found = _load(tmp_path, {"FLUXA_CRON_SECRETS": " newest-0123456789 , http://u:older-0123456789@h"})
+    assert found.settings.cron_secret_list == (b"newest-0123456789", b"http://u:older-0123456789@h")
+    assert found.settings.cron_secrets is not None
+    assert settings_text.masked("cron_secrets", found.settings.cron_secrets) == "****"
+    assert settings.Settings().cron_secret_list == ()

@@ -17,6 +17,7 @@ _DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:[^@/]*@)?{_HOST}(?:,{_HOST})*
 SECRET = {"secret": True}
 """Marks a setting that is never shown in full."""
 
+_SECRET_MIN_BYTES = 16
 Port = Annotated[int, Meta(ge=0, le=65535)]
 _LOOPBACK = "127.0.0.1"
 
@@ -80,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     processor_port: Annotated[
         Port, Meta(description="Port of the processor's health and metrics pages; 0 takes a free one.")
     ] = 8702
+    station_host: Annotated[str, Meta(description="Address the station (queues over HTTP) listens on.")] = _LOOPBACK
+    station_port: Annotated[Port, Meta(description="Port of the station; 0 takes a free one.")] = 8720
     http_backlog: Annotated[
         int, Meta(ge=1, le=65535, description="Connections the kernel keeps waiting for a service.")
     ] = 2048
@@ -158,6 +161,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int, Meta(ge=0, le=1200, description="Whole months of events that are kept; 0 keeps them for good.")
     ] = 0
 
+    cron_secrets: Annotated[
+        str | None,
+        Meta(
+            description="Secrets that sign the calls of cron jobs, newest first, separated by commas; each at least 16 "
+            "characters. Two while they are rotated.",
+            extra=SECRET,
+        ),
+    ] = None
+    queue_processor_override_token: Annotated[
+        str | None,
+        Meta(description="Opens POST /process-queues without a signature; every use is a warning.", extra=SECRET),
+    ] = None
+    queue_processor_legacy_mode: Annotated[
+        bool,
+        Meta(description="Accept X-Internal-Secret on POST /process-queues as well; every use is a warning."),
+    ] = False
+    queue_processor_legacy_secret: Annotated[
+        str | None, Meta(description="The static secret that legacy mode accepts.", extra=SECRET)
+    ] = None
+
     api_key: Annotated[
         str | None,
         Meta(description="API key that fluxa's commands send. None: the key in home/credentials.json.", extra=SECRET),
@@ -169,6 +192,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     query_url: Annotated[
         str | None, Meta(description="Where commands ask. None: the stack that fluxa up runs, else query_port.")
     ] = None
+
+    @property
+    def cron_secret_list(self) -> tuple[bytes, ...]:
+        """`cron_secrets`, one by one, newest first."""
+        return tuple(one.strip().encode() for one in (self.cron_secrets or "").split(",") if one.strip())
 
     @property
     def home_folder(self) -> Path:
@@ -198,6 +226,7 @@ def check_together(settings: Settings) -> None:
                 f"{name} is not of the form postgresql://user:password@host:port/name. In a password, write "
                 "characters such as / @ : as %2F %40 %3A. The value is not shown here.",
             )
+    _check_secrets(settings)
     rules = (
         ("database_pool_min", "database_pool_max"),
         ("event_max_bytes", "request_max_bytes"),
@@ -211,3 +240,30 @@ def check_together(settings: Settings) -> None:
                 ErrorCode.CONFIGURATION,
                 f"{low} is {getattr(settings, low)}, which is more than {high} ({getattr(settings, high)}).",
             )
+
+
+def _check_secrets(settings: Settings) -> None:
+    """Refuse secrets that could be guessed, and a mode that could not work."""
+    given = [("cron_secrets", one) for one in settings.cron_secret_list]
+    for name in ("queue_processor_override_token", "queue_processor_legacy_secret"):
+        value: str | None = getattr(settings, name)
+        given += [] if value is None else [(name, value.encode())]
+    for name, secret in given:
+        if len(secret) < _SECRET_MIN_BYTES:
+            raise FluxaError(
+                ErrorCode.CONFIGURATION,
+                f"{name} has a secret of {len(secret)} characters; it needs {_SECRET_MIN_BYTES}. Make one with: "
+                "openssl rand -hex 32",
+            )
+    if settings.queue_processor_legacy_mode and settings.queue_processor_legacy_secret is None:
+        raise FluxaError(
+            ErrorCode.CONFIGURATION,
+            "queue_processor_legacy_mode is on, but queue_processor_legacy_secret is not set.",
+        )
+    values = [secret for _, secret in given]
+    if len(set(values)) < len(values):
+        raise FluxaError(
+            ErrorCode.CONFIGURATION,
+            "Two of cron_secrets, queue_processor_override_token and queue_processor_legacy_secret are the same. A "
+            "secret that is sent as it is must not be one that signs.",
+        )

@@ -46,7 +46,7 @@ def masked(name: str, value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if not is_secret(name):
         return text
-    if "://" in text:
+    if name.endswith("_url") and "://" in text:
         hidden = _URL_PASSWORD.sub(r"\g<before>****\g<after>", text)
         return _QUERY_PASSWORD.sub(r"\g<before>****", hidden)
     return "****"

@@ -1,4 +1,4 @@
-"""`fluxa up`, `ingest`, `processor`, `query`: run the processes. Not: what they do (fluxa.apps)."""
+"""`fluxa up`, `ingest`, `processor`, `query`, `station`: run the processes. Not: what they do (fluxa.apps)."""
 
 import asyncio
 import sys
@@ -18,6 +18,7 @@ from fluxa.apps.settings import Settings
 from fluxa.apps.stack import home
 from fluxa.apps.stack.home import RunState
 from fluxa.apps.stack.up import Stack
+from fluxa.apps.station import station as run_station
 from fluxa.cli import output
 from fluxa.cli.errors import stderr
 from fluxa.kernel.clock import Clock, SystemClock
@@ -75,6 +76,21 @@ def query(
     """Run the service that answers questions about events, until SIGTERM or Ctrl-C."""
     settings = output.effective(context, query_host=host, query_port=port).settings
     run(lambda stopping, tie: run_query(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd, restarts))
+
+
+@app.command()
+def station(
+    context: typer.Context,
+    host: Host = None,
+    port: Port = None,
+    listen_fd: ListenFd = None,
+    ready_fd: ReadyFd = None,
+    lifeline_fd: LifelineFd = None,
+    restarts: Restarts = 0,
+) -> None:
+    """Run the service that shows and steers the queues over HTTP, until SIGTERM or Ctrl-C."""
+    settings = output.effective(context, station_host=host, station_port=port).settings
+    run(lambda stopping, tie: run_station(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd, restarts))
 
 
 @app.command()

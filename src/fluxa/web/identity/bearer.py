@@ -1,4 +1,4 @@
-"""Who sends a request: from its Authorization header to a principal. Not: where keys are kept (auth)."""
+"""From an Authorization header to a principal. Not: where keys are kept (auth)."""
 
 from collections.abc import Awaitable, Callable
 
