@@ -1,7 +1,7 @@
 """The port that every queue engine fills (QUEUE-1). Conformance: `fluxa.testing.queue_conformance`."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -133,6 +133,9 @@ class QueueMetrics:
 class DeadLetterFilter:
     """Which dead letters are meant; an empty filter means all of them.
 
+    It goes by what was written when a letter was parked. One that was altered since is found by that too, and is
+    shown as what it is now.
+
     Attributes:
         codes: only these error codes.
         message_ids: only these ids in the dead-letter queue.
@@ -150,6 +153,41 @@ class DeadLetterFilter:
     failed_from: dt.datetime | None = None
     failed_before: dt.datetime | None = None
     up_to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedText:
+    """A message of a dead-letter queue as the engine holds it, for carrying it elsewhere and back unchanged.
+
+    Attributes:
+        raw: the message's text.
+        facts: the headers' text; None for a message without.
+        parked_at: when it was put there; None for now.
+    """
+
+    raw: str
+    facts: str | None = None
+    parked_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadSummary:
+    """What a dead-letter queue holds of some letters.
+
+    Attributes:
+        by_code: how many, by the error code that parked them.
+        oldest_at: when the oldest of them failed last; None if there are none.
+        last_id: the highest id of them; None if there are none.
+    """
+
+    by_code: Mapping[str, int]
+    oldest_at: dt.datetime | None
+    last_id: str | None
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return sum(self.by_code.values())
 
 
 class QueueBackend(Protocol):
@@ -238,4 +276,18 @@ class QueueBackend(Protocol):
 
     async def purge(self, queue: str, message_ids: Sequence[str]) -> int:
         """Delete dead letters for good; returns how many were there."""
+        ...
+
+    async def summarize_dead(self, queue: str, which: DeadLetterFilter) -> DeadSummary:
+        """Count dead letters by code; reads each once, and none of their bodies."""
+        ...
+
+    async def withdraw(
+        self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None
+    ) -> list[DeadLetter]:
+        """Take dead letters out and hand them over, oldest first; the caller keeps them from then on."""
+        ...
+
+    async def park(self, queue: str, parked: Sequence[ParkedText], *, tx: Transaction | None = None) -> list[str]:
+        """Put messages into the dead-letter queue as they are; returns their new ids in order."""
         ...

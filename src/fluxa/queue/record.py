@@ -65,6 +65,9 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         first_failed_at: when the first attempt failed.
         last_failed_at: when the last attempt failed.
         readable: whether the original message could be read; if not, a redrive sends the raw text back.
+        parked_at: when it was put there.
+        raw: the message's text as the engine holds it.
+        facts: the headers' text beside it; None if another program put it there without.
     """
 
     message_id: str
@@ -77,3 +80,6 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     first_failed_at: dt.datetime
     last_failed_at: dt.datetime
     readable: bool = True
+    parked_at: dt.datetime | None = None
+    raw: str = ""
+    facts: str | None = None

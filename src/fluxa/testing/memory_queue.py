@@ -2,7 +2,8 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fluxa.kernel.clock import Clock
@@ -11,13 +12,15 @@ from fluxa.postgres.transaction import Transaction
 from fluxa.queue.backend import (
     Capabilities,
     DeadLetterFilter,
+    DeadSummary,
     Defect,
     Delivery,
     Envelope,
+    ParkedText,
     QueueMetrics,
     Settlement,
 )
-from fluxa.queue.backends.parking import read_letter, redriven
+from fluxa.queue.backends.parking import is_meant, read_code, read_letter, redriven
 from fluxa.queue.backends.settling import effects
 from fluxa.queue.envelope import decode, encode
 from fluxa.queue.record import DeadLetter
@@ -164,27 +167,45 @@ class MemoryBackend:
         self, queue: str, which: DeadLetterFilter, *, limit: int, after: str | None = None
     ) -> list[DeadLetter]:
         """As `QueueBackend.dead_letters`."""
-        letters = []
-        for number, message in self._find(queue).dead.items():
-            letter = _letter(queue, number, message)
-            if (
-                number > int(after or 0)
-                and (not which.codes or letter.code in which.codes)
-                and (not which.message_ids or letter.message_id in which.message_ids)
-            ):
-                letters.append(letter)
-        return letters[:limit]
+        found = self._find(queue).dead
+        numbers = [number for number in _meant(found, which) if number > int(after or 0)]
+        return [_letter(queue, number, found[number]) for number in numbers[:limit]]
+
+    async def summarize_dead(self, queue: str, which: DeadLetterFilter) -> DeadSummary:
+        """As `QueueBackend.summarize_dead`."""
+        found = self._find(queue).dead
+        letters = [_letter(queue, number, found[number]) for number in _meant(found, which)]
+        # An altered letter counts by the code that parked it, as its headers say.
+        codes = Counter(read_code(letter.facts) for letter in letters)
+        oldest_at = min((letter.last_failed_at for letter in letters), default=None)
+        return DeadSummary(codes, oldest_at, letters[-1].message_id if letters else None)
+
+    async def withdraw(
+        self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None
+    ) -> list[DeadLetter]:
+        """As `QueueBackend.withdraw`."""
+        _refuse(tx)
+        found = self._find(queue).dead
+        numbers = sorted({int(one) for one in message_ids if one.isdecimal()} & found.keys())
+        return [_letter(queue, number, found.pop(number)) for number in numbers]
+
+    async def park(self, queue: str, parked: Sequence[ParkedText], *, tx: Transaction | None = None) -> list[str]:
+        """As `QueueBackend.park`."""
+        _refuse(tx)
+        found, now = self._find(queue), self._clock.now()
+        ids = []
+        for one in parked:
+            found.last_dead_id += 1
+            found.dead[found.last_dead_id] = _Message(one.raw, one.parked_at or now, now, facts=one.facts)
+            ids.append(str(found.last_dead_id))
+        return ids
 
     async def redrive(self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None) -> int:
         """As `QueueBackend.redrive`."""
         _refuse(tx)
-        found = self._find(queue)
-        numbers = sorted({int(one) for one in message_ids if one.isdecimal()} & found.dead.keys())
-        texts = [redriven(_letter(queue, number, found.dead[number]), found.dead[number].raw) for number in numbers]
-        for number in numbers:
-            del found.dead[number]
-        self.put(queue, texts)
-        return len(numbers)
+        letters = await self.withdraw(queue, message_ids)
+        self.put(queue, [redriven(letter) for letter in letters])
+        return len(letters)
 
     async def purge(self, queue: str, message_ids: Sequence[str]) -> int:
         """As `QueueBackend.purge`."""
@@ -207,6 +228,14 @@ def _refuse(tx: Transaction | None) -> None:
 def _is_held(found: _Queue, delivery: Delivery) -> bool:
     message = found.messages.get(int(delivery.message_id))
     return message is not None and str(message.read_count) == delivery.receipt
+
+
+def _meant(dead: Mapping[int, _Message], which: DeadLetterFilter) -> list[int]:
+    return [
+        number
+        for number, one in dead.items()
+        if is_meant(which, message_id=str(number), parked_at=one.enqueued_at, raw=one.raw, facts=one.facts)
+    ]
 
 
 def _delivery(queue: str, number: int, message: _Message) -> Delivery:

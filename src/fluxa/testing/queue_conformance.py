@@ -3,12 +3,13 @@
 import asyncio
 import datetime as dt
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 import pytest
 
 from fluxa.kernel.errors import ErrorCode, RetryClass
-from fluxa.queue.backend import DeadLetterFilter, Delivery, Envelope, QueueBackend, Settlement
+from fluxa.queue.backend import DeadLetterFilter, Delivery, Envelope, ParkedText, QueueBackend, Settlement
 from fluxa.queue.outcome import DONE, Dead, Outcome, Retry, Snooze
 from fluxa.queue.record import Record
 
@@ -294,6 +295,74 @@ class SettlingConformance:
         assert claimed[0].records[0].body == record("a").body
         assert await backend.purge(QUEUE, [*ids, "nonsense"]) == 1
         assert (await backend.metrics(QUEUE)).dead == 0
+
+    async def test_dead_letters_are_found_by_record_time_and_bound(self, harness: Harness) -> None:
+        backend = await ready(harness)
+        await backend.send(QUEUE, [envelope("a"), envelope("b"), envelope("c")])
+        at = []
+        for delivery in await claim(backend):
+            await harness.pass_time(1)
+            at.append(harness.now())
+            await settle(backend, delivery, Dead("HandlerError", "x"))
+        letters = await backend.dead_letters(QUEUE, _ALL, limit=9)
+        a, b, c = (letter.message_id for letter in letters)
+
+        async def found(**terms: Any) -> list[str]:  # noqa: ANN401 - the fields of a filter
+            return [one.message_id for one in await backend.dead_letters(QUEUE, DeadLetterFilter(**terms), limit=9)]
+
+        assert await found(record_ids=("b", "nobody")) == [b]
+        assert await found(up_to=b) == [a, b]
+        assert await found(failed_from=at[1]) == [b, c]
+        assert await found(failed_before=at[1]) == [a]
+        assert await found(failed_from=at[1] - dt.timedelta(microseconds=1), failed_before=at[2]) == [b]
+        assert await found(codes=("HandlerError", "HandlerError", "Other"), up_to=b, failed_from=at[1]) == [b]
+        assert await found(keys=("k",)) == []
+        summary = await backend.summarize_dead(QUEUE, DeadLetterFilter(codes=("HandlerError",), failed_from=at[1]))
+        assert (summary.total, dict(summary.by_code), summary.last_id) == (2, {"HandlerError": 2}, c)
+        assert summary.oldest_at == at[1]
+        nothing = await backend.summarize_dead(QUEUE, DeadLetterFilter(codes=("Other",)))
+        assert (nothing.total, nothing.oldest_at, nothing.last_id) == (0, None, None)
+
+    async def test_dead_letters_are_found_by_the_key_of_their_record(self, harness: Harness) -> None:
+        backend = await ready(harness)
+        keyed = [msgspec.structs.replace(record(name), key=f"key-{name}") for name in ("a", "b")]
+        await backend.send(QUEUE, [Envelope((one,)) for one in keyed])
+        for delivery in await claim(backend):
+            await settle(backend, delivery, Dead("HandlerError", "x"))
+        letters = await backend.dead_letters(QUEUE, DeadLetterFilter(keys=("key-b", "key-c")), limit=9)
+        assert [(one.record.id, one.record.key) for one in letters] == [("b", "key-b")]
+
+    async def test_a_letter_that_was_altered_is_found_by_what_parked_it(self, harness: Harness) -> None:
+        backend = await ready(harness)
+        await backend.send(QUEUE, [Envelope((record("a", b'{"price": 10}'),))])
+        (delivery,) = await claim(backend)
+        await settle(backend, delivery, Dead("HandlerError", "x"))
+        (letter,) = await backend.withdraw(QUEUE, [(await backend.dead_letters(QUEUE, _ALL, limit=9))[0].message_id])
+        await backend.park(QUEUE, [ParkedText(letter.raw.replace("10", "99"), letter.facts, letter.parked_at)])
+        which = DeadLetterFilter(codes=("HandlerError",), record_ids=("a",))
+        (altered,) = await backend.dead_letters(QUEUE, which, limit=9)
+        assert (altered.code, altered.retry, altered.readable) == ("HashMismatch", RetryClass.SECURITY, False)
+        assert (await backend.summarize_dead(QUEUE, which)).by_code == {"HandlerError": 1}
+
+    async def test_letters_are_taken_out_and_put_back_unchanged(self, harness: Harness) -> None:
+        backend = await ready(harness)
+        await backend.send(QUEUE, [envelope("a", "b", "c")])
+        (delivery,) = await claim(backend)
+        await settle(backend, delivery, *(Dead("HandlerError", "x"),) * 3)
+        letters = await backend.dead_letters(QUEUE, _ALL, limit=9)
+        ids = [letter.message_id for letter in letters]
+        assert await backend.withdraw(QUEUE, [ids[1], ids[0], ids[0], "nonsense"]) == letters[:2]
+        assert await backend.withdraw(QUEUE, ids[:2]) == []
+        foreign = ParkedText('{"from": "elsewhere"}')
+        texts = [*(ParkedText(one.raw, one.facts, one.parked_at) for one in letters[:2]), foreign]
+        new_ids = await backend.park(QUEUE, texts)
+        first, *back = await backend.dead_letters(QUEUE, _ALL, limit=9)
+        assert first == letters[2]
+        assert [one.message_id for one in back] == new_ids
+        assert [(one.raw, one.facts, one.parked_at, one.record) for one in back[:2]] == [
+            (one.raw, one.facts, one.parked_at, one.record) for one in letters[:2]
+        ]
+        assert (back[2].record.body, back[2].facts, back[2].code) == (foreign.raw.encode(), None, "MalformedMessage")
 
     async def test_metrics_count_what_is_there(self, harness: Harness) -> None:
         backend = await ready(harness)

@@ -107,7 +107,7 @@ async def test_a_page_of_dead_letters_costs_a_page(database: Database) -> None:
         """insert into pgmq.q_big_dlq (vt, message, headers)
         select clock_timestamp(), '{}', '{"code": "HandlerError"}' from generate_series(1, 50000)"""
     )
-    plan = await _explain(database, "list_dead", 25_000, None, None, 100)
+    plan = await _explain(database, "list_dead", 25_000, 2**63 - 1, None, None, None, None, None, 100)
     assert _scans(plan) == {("Index Scan", "q_big_dlq_pkey")}
     assert _buffers(plan) < 50
     removed = await _explain(database, "remove_dead", list(range(100, 200)))
@@ -116,6 +116,25 @@ async def test_a_page_of_dead_letters_costs_a_page(database: Database) -> None:
         ("Bitmap Heap Scan", ""),
         ("Bitmap Index Scan", "q_big_dlq_pkey"),
     }
+
+
+@pytest.mark.req("QUEUE-8")
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_a_page_of_a_rare_code_costs_a_page(database: Database, *, analyzed: bool) -> None:
+    await database.execute(
+        """insert into pgmq.q_big_dlq (vt, message, headers)
+        select clock_timestamp(), '{}',
+            jsonb_build_object('code', case when n % 1000 = 0 then 'Rare' else 'Common' end)
+        from generate_series(1, 50000) n"""
+    )
+    if analyzed:
+        await database.execute("analyze pgmq.q_big_dlq")
+    for codes in (["Rare"], ["Common"], ["Common", "Rare", "Absent"]):
+        plan = await _explain(database, "list_dead_by_code", 20_000, 40_000, None, None, None, None, None, 50, codes)
+        assert {kind for kind, _ in _scans(plan)} == {"Index Scan"}
+        assert not any("pkey" in index for _, index in _scans(plan))
+        assert _buffers(plan) < 300
 
 
 @pytest.fixture

@@ -47,30 +47,50 @@ create table fluxa.nonces (
 
 create index nonces_expiry on fluxa.nonces (expires_at);
 
+-- When a dead letter failed last, from what was written beside it, as text that compares: UTC, microseconds, fixed width.
+-- A cast would stop every listing at one letter in which somebody wrote nonsense.
+create function fluxa.failed_at(facts jsonb, parked_at timestamptz) returns text
+language sql stable
+as $$
+    select case
+        when facts ->> 'last_failed_at' is null
+            then to_char(parked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')
+        else left(
+            rtrim(facts ->> 'last_failed_at', 'Z')
+                || case when strpos(facts ->> 'last_failed_at', '.') = 0 then '.' else '' end || '000000',
+            26
+        )
+    end collate "C"
+$$;
+
 -- A redrive is a task: what it means is frozen when it is made, and its cursor moves with each chunk's commit.
 create table fluxa.redrives (
-    redrive_id   text primary key,
-    queue        text not null,
-    state        text not null check (state in ('running', 'paused', 'cancelled', 'done', 'failed')),
-    meant        jsonb not null,
-    forced       text[] not null default '{}',
-    rate_per_s   float8,
-    up_to        bigint not null,
-    cursor       bigint not null default 0,
-    total        bigint not null,
-    handled      bigint not null default 0,
-    moved        bigint not null default 0,
-    refused      bigint not null default 0,
-    quarantined  bigint not null default 0,
-    next_at      timestamptz not null default now(),
-    detail       text not null default '',
-    created_by   text not null default '',
-    created_at   timestamptz not null default now(),
-    updated_at   timestamptz not null default now(),
-    ended_at     timestamptz
+    redrive_id      text primary key,
+    queue           text not null,
+    state           text not null check (state in ('running', 'paused', 'cancelled', 'done', 'failed')),
+    meant           jsonb not null,
+    forced          text[] not null default '{}',
+    redrives_max    int,
+    rate_per_s      float8 check (rate_per_s > 0),
+    up_to           bigint not null,
+    cursor          bigint not null default 0,
+    total           bigint not null,
+    handled         bigint not null default 0,
+    moved           bigint not null default 0,
+    refused         bigint not null default 0,
+    quarantined     bigint not null default 0,
+    refused_by_code jsonb not null default '{}',
+    runner          text not null default '',
+    next_at         timestamptz not null default now(),
+    detail          text not null default '',
+    created_by      text not null default '',
+    created_at      timestamptz not null default now(),
+    updated_at      timestamptz not null default now(),
+    ended_at        timestamptz
 );
 
 create index redrives_open on fluxa.redrives (next_at) where state = 'running';
+create index redrives_made on fluxa.redrives (created_at desc, redrive_id desc);
 
 -- Messages that were altered: kept as found, out of everybody's way, until a person decides.
 create table fluxa.quarantine (
@@ -79,8 +99,10 @@ create table fluxa.quarantine (
     message_id    text not null,
     raw           text not null,
     facts         text,
+    parked_at     timestamptz not null,
     code          text not null,
     reason        text not null,
+    redrive_id    text not null default '',
     found_at      timestamptz not null default now()
 );
 

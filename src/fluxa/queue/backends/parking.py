@@ -1,12 +1,13 @@
 """What is written beside a parked message, and how a dead letter is read and sent back. Shared by all engines."""
 
 import datetime as dt
+from typing import Any
 
 import msgspec
 
 from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, RetryClass
-from fluxa.queue.backend import Defect, Envelope
+from fluxa.queue.backend import DeadLetterFilter, Defect, Envelope
 from fluxa.queue.envelope import decode, encode
 from fluxa.queue.record import DeadLetter, Record
 
@@ -24,6 +25,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         last_failed_at: when the last attempt failed.
         readable: whether the original message could be read.
         redrives: how often it had been sent back before.
+        record_id: the record's id; None for a message that could not be read.
+        key: the record's key, if it has one.
     """
 
     queue: str
@@ -35,6 +38,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     last_failed_at: dt.datetime
     readable: bool
     redrives: int
+    record_id: str | None = None
+    key: str | None = None
 
 
 _decode_facts = msgspec.json.Decoder(Facts)
@@ -71,6 +76,9 @@ def read_letter(*, queue: str, message_id: str, enqueued_at: dt.datetime, raw: s
         first_failed_at=found.first_failed_at,
         last_failed_at=found.last_failed_at,
         readable=isinstance(content, tuple),
+        parked_at=enqueued_at,
+        raw=raw,
+        facts=facts,
     )
 
 
@@ -93,12 +101,53 @@ def _facts(queue: str, enqueued_at: dt.datetime, text: str | None) -> Facts:
     )
 
 
-def redriven(letter: DeadLetter, raw: str) -> str:
+def harmless(text: str, limit: int = 4000) -> str:
+    """Text that any engine's headers hold: no NUL, no lone surrogates, no megabytes."""
+    return text[:limit].encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+def moment_text(moment: dt.datetime) -> str:
+    """A time in the form that the SQL function `fluxa.failed_at` gives: UTC, fixed width, so that text compares."""
+    return moment.astimezone(dt.UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
+
+
+def is_meant(which: DeadLetterFilter, *, message_id: str, parked_at: dt.datetime, raw: str, facts: str | None) -> bool:
+    """Whether a filter means a message of a dead-letter queue, by what was written when it was parked.
+
+    For engines that cannot ask Postgres; there the statements of the dead letters' owner say the same.
+    """
+    headers, message = _object(facts), _object(raw)
+    record_id = headers.get("record_id") or message.get("id") or f"message-{message_id}"
+    key = headers.get("key") or message.get("key")
+    failed_at = dt.datetime.fromisoformat(headers["last_failed_at"]) if "last_failed_at" in headers else parked_at
+    return (
+        (which.up_to is None or int(message_id) <= int(which.up_to))
+        and (not which.codes or read_code(facts) in which.codes)
+        and (not which.message_ids or message_id in which.message_ids)
+        and (not which.record_ids or record_id in [harmless(one) for one in which.record_ids])
+        and (not which.keys or key in [harmless(one) for one in which.keys])
+        and (which.failed_from is None or failed_at >= which.failed_from)
+        and (which.failed_before is None or failed_at < which.failed_before)
+    )
+
+
+def read_code(facts: str | None) -> str:
+    """The code in a letter's headers, whatever has happened to its message since."""
+    return str(_object(facts).get("code", ErrorCode.MALFORMED_MESSAGE))
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    """The fields of a JSON object; none, if it is something else."""
+    found = json.decode(text) if text is not None else None
+    return found if isinstance(found, dict) else {}
+
+
+def redriven(letter: DeadLetter) -> str:
     """The message text that goes back to the queue: with a new count of attempts, or untouched if not readable.
 
     What cannot be read is never packed anew: that would give altered bytes a valid digest.
     """
     if not letter.readable:
-        return raw
+        return letter.raw
     record = msgspec.structs.replace(letter.record, attempt=0, redrives=letter.record.redrives + 1, failure=None)
     return encode(Envelope((record,)))

@@ -7,12 +7,10 @@ import msgspec
 
 from fluxa.kernel.errors import ErrorCode, retry_class
 from fluxa.queue.backend import Delivery, Envelope, Settlement
-from fluxa.queue.backends.parking import Facts, write_facts
+from fluxa.queue.backends.parking import Facts, harmless, write_facts
 from fluxa.queue.envelope import encode
 from fluxa.queue.outcome import Dead, Done, Outcome, Retry, Snooze
 from fluxa.queue.record import Failure, Record
-
-_REASON_MAX = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ def _unreadable(
 def _failed(record: Record, received_count: int, code: str, detail: str, now: dt.datetime) -> Record:
     """The record after one more failed attempt; claims that were never settled were attempts too."""
     first_at = record.failure.first_at if record.failure else now
-    failure = Failure(code=_harmless(code), detail=_harmless(detail), first_at=first_at, last_at=now)
+    failure = Failure(code=harmless(code), detail=harmless(detail), first_at=first_at, last_at=now)
     return msgspec.structs.replace(record, attempt=record.attempt + received_count, failure=failure)
 
 
@@ -119,14 +117,16 @@ def _facts(delivery: Delivery, failed: Record | None, outcome: Dead, now: dt.dat
     first_at = failed.failure.first_at if failed and failed.failure else now
     return Facts(
         queue=delivery.queue,
-        code=_harmless(outcome.code),
+        code=harmless(outcome.code),
         retry=retry_class(outcome.code),
-        reason=_harmless(outcome.detail),
+        reason=harmless(outcome.detail),
         attempts=failed.attempt if failed else delivery.received_count,
         first_failed_at=first_at,
         last_failed_at=now,
         readable=failed is not None,
         redrives=failed.redrives if failed else 0,
+        record_id=harmless(failed.id) if failed else None,
+        key=harmless(failed.key) if failed and failed.key is not None else None,
     )
 
 
@@ -136,8 +136,3 @@ def _again(delivery: Delivery, message: str, at: dt.datetime, now: dt.datetime) 
 
 def _parked(delivery: Delivery, message: str, facts: Facts) -> Parked:
     return Parked(delivery.message_id, message, write_facts(facts))
-
-
-def _harmless(text: str) -> str:
-    """An error's text may hold anything; a message holds neither NUL nor lone surrogates, nor megabytes."""
-    return text[:_REASON_MAX].encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")

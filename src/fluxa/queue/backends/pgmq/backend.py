@@ -1,4 +1,4 @@
-"""The queue port over PGMQ's tables: send, settle, extend, dead letters. Claims are next door."""
+"""The queue port over PGMQ's tables: send, settle, extend, metrics. Claims and dead letters are next door."""
 
 import contextlib
 import random
@@ -9,7 +9,18 @@ from fluxa.kernel.errors import ErrorCode, FluxaError, LeaseLostError
 from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
-from fluxa.queue.backend import Capabilities, DeadLetterFilter, Delivery, Envelope, KeyRule, QueueMetrics, Settlement
+from fluxa.queue.backend import (
+    Capabilities,
+    DeadLetterFilter,
+    DeadSummary,
+    Delivery,
+    Envelope,
+    KeyRule,
+    ParkedText,
+    QueueMetrics,
+    Settlement,
+)
+from fluxa.queue.backends.parking import redriven
 from fluxa.queue.backends.pgmq.claims import Claims, fences
 from fluxa.queue.backends.pgmq.dead_letters import DeadLetters
 from fluxa.queue.backends.pgmq.tables import DEAD_SUFFIX, checked, dead_table, statement, table
@@ -74,6 +85,7 @@ class PgmqBackend:
                     f"this database's PGMQ keeps no headers with {queue}{DEAD_SUFFIX}, where the facts about a dead "
                     "letter belong; update the extension to 1.5.0 or later, then drop and create that queue again",
                 )
+            await self._dead.prepare(handle, queue)
             if await handle.fetch_value(statement("check_tuning", queue), table(queue)):
                 await handle.execute(statement("alter_storage", queue))
                 await handle.execute(statement("alter_vacuum", queue))
@@ -174,15 +186,32 @@ class PgmqBackend:
     async def redrive(self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None) -> int:
         """As `QueueBackend.redrive`: two statements in one transaction."""
         async with self._together(tx, 2) as handle:
-            texts = await self._dead.take(handle, queue, message_ids)
-            if texts:
+            letters = await self._dead.take(handle, queue, message_ids)
+            if letters:
+                texts = [redriven(letter) for letter in letters]
                 await handle.fetch(statement("insert_messages", queue), texts, 0.0)
                 self._announce(queue, handle)
-        return len(texts)
+        return len(letters)
 
     async def purge(self, queue: str, message_ids: Sequence[str]) -> int:
         """As `QueueBackend.purge`."""
         return await self._dead.purge(queue, message_ids)
+
+    async def summarize_dead(self, queue: str, which: DeadLetterFilter) -> DeadSummary:
+        """As `QueueBackend.summarize_dead`."""
+        return await self._dead.summarize(queue, which)
+
+    async def withdraw(
+        self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None
+    ) -> list[DeadLetter]:
+        """As `QueueBackend.withdraw`."""
+        async with self._handle(tx) as handle:
+            return await self._dead.take(handle, queue, message_ids)
+
+    async def park(self, queue: str, parked: Sequence[ParkedText], *, tx: Transaction | None = None) -> list[str]:
+        """As `QueueBackend.park`."""
+        async with self._handle(tx) as handle:
+            return await self._dead.park(handle, queue, parked)
 
     def _announce(self, queue: str, handle: Transaction) -> None:
         """Wake workers, once the transaction has committed: before that they would find nothing."""

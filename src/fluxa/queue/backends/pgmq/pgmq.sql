@@ -114,16 +114,67 @@ select
 -- name: list_dead
 select msg_id, enqueued_at, message::text as raw, headers::text as facts
 from {dead}
-where msg_id > $1
-    and ($2::text[] is null or headers ->> 'code' = any ($2))
+where msg_id > $1 and msg_id <= $2
     and ($3::bigint[] is null or msg_id = any ($3))
+    and ($4::text[] is null or coalesce(headers ->> 'record_id', message ->> 'id', 'message-' || msg_id) = any ($4))
+    and ($5::text[] is null or coalesce(headers ->> 'key', message ->> 'key') = any ($5))
+    and ($6::text is null or fluxa.failed_at(headers, enqueued_at) >= $6 collate "C")
+    and ($7::text is null or fluxa.failed_at(headers, enqueued_at) < $7 collate "C")
 order by msg_id
-limit $4
+limit $8
+
+-- name: list_dead_by_code
+-- One walk of the index a code, each no longer than the page: a rare code among a million letters costs a page too.
+select letter.msg_id, letter.enqueued_at, letter.raw, letter.facts
+from unnest($9::text[]) as code
+cross join lateral (
+    select msg_id, enqueued_at, message::text as raw, headers::text as facts
+    from {dead}
+    where coalesce(headers ->> 'code', 'MalformedMessage') = code and msg_id > $1 and msg_id <= $2
+        and ($3::bigint[] is null or msg_id = any ($3))
+        and ($4::text[] is null or coalesce(headers ->> 'record_id', message ->> 'id', 'message-' || msg_id) = any ($4))
+        and ($5::text[] is null or coalesce(headers ->> 'key', message ->> 'key') = any ($5))
+        and ($6::text is null or fluxa.failed_at(headers, enqueued_at) >= $6 collate "C")
+        and ($7::text is null or fluxa.failed_at(headers, enqueued_at) < $7 collate "C")
+    order by msg_id
+    limit $8
+) as letter
+order by letter.msg_id
+limit $8
+
+-- name: summarize_dead
+select
+    coalesce(headers ->> 'code', 'MalformedMessage') as code,
+    count(*) as letters,
+    min(fluxa.failed_at(headers, enqueued_at)) as oldest,
+    max(msg_id) as last_id
+from {dead}
+where msg_id > $1 and msg_id <= $2
+    and ($3::bigint[] is null or msg_id = any ($3))
+    and ($4::text[] is null or coalesce(headers ->> 'record_id', message ->> 'id', 'message-' || msg_id) = any ($4))
+    and ($5::text[] is null or coalesce(headers ->> 'key', message ->> 'key') = any ($5))
+    and ($6::text is null or fluxa.failed_at(headers, enqueued_at) >= $6 collate "C")
+    and ($7::text is null or fluxa.failed_at(headers, enqueued_at) < $7 collate "C")
+    and ($8::text[] is null or coalesce(headers ->> 'code', 'MalformedMessage') = any ($8))
+group by 1
+
+-- name: find_code_index
+select exists (select from pg_index where indrelid = $1::text::regclass and indexprs is not null)
+
+-- name: create_code_index
+create index on {dead} ((coalesce(headers ->> 'code', 'MalformedMessage')), msg_id)
 
 -- name: remove_dead
 delete from {dead}
 where msg_id = any ($1::bigint[])
 returning msg_id, enqueued_at, message::text as raw, headers::text as facts
+
+-- name: insert_dead
+insert into {dead} (vt, enqueued_at, message, headers)
+select clock_timestamp(), coalesce(given.parked_at, clock_timestamp()), given.message::jsonb, given.headers::jsonb
+from unnest($1::text[], $2::text[], $3::timestamptz[]) with ordinality as given (message, headers, parked_at, place)
+order by given.place
+returning msg_id
 
 -- name: purge_dead
 delete from {dead} where msg_id = any ($1::bigint[])
