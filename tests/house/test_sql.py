@@ -115,4 +115,11 @@ async def test_every_statement_is_understood_by_the_migrated_schema(database: Da
 
 def _filled(text: str) -> str:
     """A template with the tables of a real queue in its places; plain statements are left as they are."""
-    return text.replace("{queue}", "pgmq.q_house").replace("{dead}", "pgmq.q_house_dlq")
+    for place, filling in {
+        "{queue}": "pgmq.q_house",
+        "{dead}": "pgmq.q_house_dlq",
+        "{name}": "q_house",
+        "{leased}": "read_ct > 0",
+    }.items():
+        text = text.replace(place, filling)
+    return text

@@ -114,19 +114,80 @@ class QueueMetrics:
 
     Attributes:
         depth: messages in all, delayed and leased ones included.
-        ready: messages that a claim would find now.
-        in_flight: messages under lease.
-        oldest_age_s: seconds since the oldest message was sent; 0 when empty, None where the engine cannot tell.
+        ready: messages that are due; None where the engine cannot tell at a bounded cost.
+        in_flight: messages under lease; None likewise.
+        oldest_age_s: seconds since the oldest message was sent; 0 when empty, None likewise.
         dead: messages in its dead-letter queue.
         exact: whether the counts were counted; else they are the engine's own estimates.
     """
 
     depth: int
-    ready: int
-    in_flight: int
+    ready: int | None
+    in_flight: int | None
     oldest_age_s: float | None
     dead: int
     exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotHolder:
+    """Something that keeps Postgres from removing dead rows.
+
+    Attributes:
+        kind: `session`, `prepared` (a transaction nobody ended) or `slot` (of replication).
+        name: the session's user, the prepared transaction's id, the slot's name.
+        pid: the session's process, if it is one.
+        age_s: seconds since its transaction began; None where Postgres does not say.
+        application: what it calls itself.
+        query: its last statement, shortened, without the values in it.
+    """
+
+    kind: str
+    name: str
+    pid: int | None
+    age_s: float | None
+    application: str = ""
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedKey:
+    """A key of an ordered queue whose oldest message is not ready, so that all behind it wait.
+
+    Attributes:
+        key: the key.
+        message_id: its oldest message.
+        age_s: seconds since that was sent.
+        ready_in_s: seconds until it is tried again.
+    """
+
+    key: str
+    message_id: str
+    age_s: float
+    ready_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlowFacts:
+    """Why a queue may be slow (QUEUE-10). None anywhere means: not known, which is not the same as no.
+
+    Attributes:
+        holders: who holds old snapshots, oldest first.
+        holders_complete: False if there are sessions whose facts this role may not see.
+        dead_rows: rows of the queue's table that are not cleaned up yet, as Postgres counts them.
+        last_autovacuum_at: when the table was last cleaned up.
+        oldest_lease_s: seconds since the oldest message under lease was sent.
+        blocked_keys: keys of an ordered queue that wait for their oldest message; None if it is not ordered.
+        blocked: the oldest few of them.
+    """
+
+    holders: tuple[SnapshotHolder, ...] | None = None
+    holders_complete: bool = False
+    dead_rows: int | None = None
+    last_autovacuum_at: dt.datetime | None = None
+    oldest_lease_s: float | None = None
+    blocked_keys: int | None = None
+    blocked: tuple[BlockedKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +317,10 @@ class QueueBackend(Protocol):
 
     async def metrics(self, queue: str) -> QueueMetrics:
         """What the queue holds now."""
+        ...
+
+    async def why_slow(self, queue: str) -> SlowFacts:
+        """Facts that explain why the queue is slow, as far as the engine knows any."""
         ...
 
     async def dead_letters(

@@ -19,6 +19,7 @@ from fluxa.queue.backend import (
     ParkedText,
     QueueMetrics,
     Settlement,
+    SlowFacts,
 )
 from fluxa.queue.backends.parking import is_meant, read_code, read_letter, redriven
 from fluxa.queue.backends.settling import effects
@@ -162,6 +163,11 @@ class MemoryBackend:
             oldest_age_s=(now - oldest.enqueued_at).total_seconds() if oldest else 0.0,
             dead=len(found.dead),
         )
+
+    async def why_slow(self, queue: str) -> SlowFacts:
+        """As `QueueBackend.why_slow`: nothing slows it."""
+        self._find(queue)
+        return SlowFacts(holders=(), holders_complete=True, dead_rows=0)
 
     async def dead_letters(
         self, queue: str, which: DeadLetterFilter, *, limit: int, after: str | None = None

@@ -19,8 +19,10 @@ from fluxa.queue.backend import (
     ParkedText,
     QueueMetrics,
     Settlement,
+    SlowFacts,
 )
 from fluxa.queue.backends.parking import redriven
+from fluxa.queue.backends.pgmq import slow
 from fluxa.queue.backends.pgmq.claims import Claims, fences
 from fluxa.queue.backends.pgmq.dead_letters import DeadLetters
 from fluxa.queue.backends.pgmq.tables import DEAD_SUFFIX, checked, dead_table, statement, table
@@ -175,6 +177,13 @@ class PgmqBackend:
             oldest_age_s=float(row["oldest_age_s"]),
             dead=_depth(int(row["dead_counted"]), int(row["dead_estimated"])),
             exact=int(row["counted"]) <= _COUNTED_MAX and int(row["dead_counted"]) <= _COUNTED_MAX,
+        )
+
+    async def why_slow(self, queue: str) -> SlowFacts:
+        """As `QueueBackend.why_slow`."""
+        rule = self._keys.get(queue)
+        return await slow.why_slow(
+            self._database, queue, keyed=rule is not None, ordered=rule is not None and rule.ordered
         )
 
     async def dead_letters(

@@ -11,7 +11,14 @@ DEAD_SUFFIX = "_dlq"
 
 # PGMQ allows 47 characters, and the dead letters' name is the longer one.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,42}\Z")
-_STATEMENTS: Mapping[str, str] = load("fluxa.queue.backends.pgmq", "pgmq.sql")
+_PLAIN: Mapping[str, str] = load("fluxa.queue.backends.pgmq", "pgmq.sql")
+_SLOW: Mapping[str, str] = load("fluxa.queue.backends.pgmq", "slow.sql")
+_STATEMENTS: Mapping[str, str] = {**_PLAIN, **_SLOW}
+
+# An ordered queue keeps a retried message in its row. What was settled of its reads is written beside it, since the
+# number of reads itself only grows: it fences.
+_LEASED = "read_ct > 0"
+_LEASED_KEYED = "read_ct > coalesce((headers ->> 'x-fluxa-settled')::int, 0)"
 
 
 def checked(queue: str) -> str:
@@ -39,7 +46,7 @@ def dead_table(queue: str) -> str:
 
 
 @functools.cache
-def statement(name: str, queue: str) -> str:
-    """A statement of `pgmq.sql` with the tables of a queue in it."""
-    text = _STATEMENTS[name]
-    return text.replace("{queue}", table(queue)).replace("{dead}", dead_table(queue))
+def statement(name: str, queue: str, *, keyed: bool = False) -> str:
+    """A statement of this package with the tables of a queue in it; `keyed` says that the queue has a rule for keys."""
+    text = _STATEMENTS[name].replace("{queue}", table(queue)).replace("{dead}", dead_table(queue))
+    return text.replace("{name}", f"q_{checked(queue)}").replace("{leased}", _LEASED_KEYED if keyed else _LEASED)
