@@ -1,4 +1,4 @@
-"""The processor: takes events from the queue and stores each once; keeps the months; serves health and metrics."""
+"""The processor: takes events from the queue and stores each once; keeps the months, redrives; serves health and metrics."""
 
 import asyncio
 import random
@@ -26,7 +26,9 @@ from fluxa.providers.object_store import ObjectStore
 from fluxa.queue.backend import QueueBackend
 from fluxa.queue.health.controls import PauseWatch
 from fluxa.queue.health.reports import Reporter, worker_id
+from fluxa.queue.dead_letters.runner import RedriveRunner
 from fluxa.queue.policy import RetryPolicy
+from fluxa.queue.registry import built_in
 from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
 from fluxa.web.identity import bearer
@@ -58,6 +60,9 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         await life.start(registry)
         watch = PauseWatch(database, clock=clock, hook=told.hook, listener=listener)
         await life.start(watch)
+        await life.start(
+            RedriveRunner(database, backend, clock=clock, hook=told.hook, registry=built_in(), listener=listener)
+        )
         processor = Processor(
             database=database,
             backend=backend,

@@ -52,7 +52,7 @@ class LogHook:
         self._written = 0
         self._left_out = 0
 
-    def hear(self, signal: c.Signal) -> None:  # noqa: C901 - one case a signal is the clearest form
+    def hear(self, signal: c.Signal) -> None:  # noqa: C901, PLR0912 - one case a signal is the clearest form
         """Turn a signal into a log line, or none."""
         match signal:
             case c.StageFinished():
@@ -82,10 +82,43 @@ class LogHook:
                 self._logger.warning("queue paused", queue=signal.queue, by=signal.by, reason=signal.reason)
             case c.QueueResumed():
                 self._logger.info("queue resumed", queue=signal.queue)
-            case c.DuplicatesAcknowledged() | c.FlushFinished() | c.RequestServed() | c.RequestStarted():
+            case c.RedriveAdvanced():
+                self._redrive_advanced(signal)
+            case c.RedriveEnded():
+                self._redrive_ended(signal)
+            case (
+                c.RedrivesSeen()
+                | c.DuplicatesAcknowledged()
+                | c.FlushFinished()
+                | c.RequestServed()
+                | c.RequestStarted()
+            ):
                 pass  # told by metrics; a line each would say nothing more
             case _:
                 assert_never(signal)
+
+    def _redrive_advanced(self, signal: c.RedriveAdvanced) -> None:
+        """Each chunk would be too much to read; what was altered must be seen."""
+        if signal.quarantined:
+            self._logger.error(
+                "dead letters quarantined",
+                queue=signal.queue,
+                redrive_id=signal.redrive_id,
+                messages=signal.quarantined,
+            )
+
+    def _redrive_ended(self, signal: c.RedriveEnded) -> None:
+        tell = self._logger.error if signal.detail else self._logger.info
+        tell(
+            "redrive ended",
+            queue=signal.queue,
+            redrive_id=signal.redrive_id,
+            status=signal.state,
+            moved=signal.moved,
+            refused=signal.refused,
+            quarantined=signal.quarantined,
+            detail=signal.detail,
+        )
 
     def _maintenance(self, signal: c.MaintenanceFinished) -> None:
         if signal.status is c.Status.FAILURE:

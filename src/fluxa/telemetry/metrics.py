@@ -142,6 +142,13 @@ class Metrics:
                 self._count("fluxa_maintenance_total", 1, signal.task, signal.status)
             case c.QueuePaused() | c.QueueResumed():
                 pass  # whether a queue is paused is a gauge that is read when scraped
+            case c.RedriveAdvanced():
+                for outcome in ("moved", "refused", "quarantined", "gone"):
+                    self._count("fluxa_redrive_letters_total", getattr(signal, outcome), signal.queue, outcome)
+            case c.RedriveEnded():
+                self._count("fluxa_redrives_ended_total", 1, signal.queue, signal.state)
+            case c.RedrivesSeen():
+                self.set_gauge("fluxa_redrives_running", signal.running)
             case _:
                 assert_never(signal)
 

@@ -78,6 +78,7 @@ create table fluxa.redrives (
     handled         bigint not null default 0,
     moved           bigint not null default 0,
     refused         bigint not null default 0,
+    looped          bigint not null default 0,
     quarantined     bigint not null default 0,
     refused_by_code jsonb not null default '{}',
     runner          text not null default '',

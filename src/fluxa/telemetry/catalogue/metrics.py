@@ -100,6 +100,14 @@ METRICS: tuple[Metric, ...] = (
         ("queue",),
     ),
     Metric("fluxa_queue_dead", Kind.GAUGE, "Messages in the dead-letter queue; absent when unknown", ("queue",)),
+    Metric(
+        "fluxa_redrive_letters_total",
+        Kind.COUNTER,
+        "Dead letters that redrives looked at: moved, refused, quarantined or gone",
+        ("queue", "outcome"),
+    ),
+    Metric("fluxa_redrives_ended_total", Kind.COUNTER, "Redrives that ended", ("queue", "state")),
+    Metric("fluxa_redrives_running", Kind.GAUGE, "Redrives that are to be worked on now"),
 )
 """All metrics."""
 

@@ -170,6 +170,49 @@ class QueueResumed:
     queue: str
 
 
+@dataclass(frozen=True, slots=True)
+class RedriveAdvanced:
+    """A redrive looked at some dead letters.
+
+    Attributes:
+        redrive_id: which one.
+        queue: whose letters.
+        moved: letters that are back in their queue.
+        refused: letters that stay.
+        quarantined: letters that were altered.
+        gone: letters that were not there any more.
+        latency_s: seconds it took.
+    """
+
+    redrive_id: str
+    queue: str
+    moved: int
+    refused: int
+    quarantined: int
+    gone: int
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveEnded:
+    """A redrive is done, or failed; its counts are those of its whole life."""
+
+    redrive_id: str
+    queue: str
+    state: str
+    moved: int
+    refused: int
+    quarantined: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RedrivesSeen:
+    """How many redrives are to be worked on now."""
+
+    running: int
+
+
 Signal = (
     StageFinished
     | DuplicatesAcknowledged
@@ -183,6 +226,9 @@ Signal = (
     | OutageEnded
     | ProcessRestarted
     | MaintenanceFinished
+    | RedriveAdvanced
+    | RedriveEnded
+    | RedrivesSeen
     | QueuePaused
     | QueueResumed
 )
