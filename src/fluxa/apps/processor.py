@@ -1,4 +1,4 @@
-"""The processor: takes events from the queue and stores each once; keeps the months, redrives; serves health and metrics."""
+"""The processor: takes events from the queue, stores each once, redrives; serves health and metrics."""
 
 import asyncio
 import random
@@ -24,9 +24,9 @@ from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres.pool import Database
 from fluxa.providers.object_store import ObjectStore
 from fluxa.queue.backend import QueueBackend
+from fluxa.queue.dead_letters.runner import RedriveRunner
 from fluxa.queue.health.controls import PauseWatch
 from fluxa.queue.health.reports import Reporter, worker_id
-from fluxa.queue.dead_letters.runner import RedriveRunner
 from fluxa.queue.policy import RetryPolicy
 from fluxa.queue.registry import built_in
 from fluxa.web import health, openapi, problems
