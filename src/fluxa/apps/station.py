@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Mapping
 
 import fluxa
-from fluxa.apps.database import open_database
+from fluxa.apps.database import open_database, open_wakeups
+from fluxa.apps.engines import queue_backend
 from fluxa.apps.observe import Telemetry, observe
 from fluxa.apps.process import Tie
 from fluxa.apps.server import Draining, limits_of, listen, serve, url_of
@@ -16,6 +17,9 @@ from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres.pool import Database
+from fluxa.queue.health.controls import Controls
+from fluxa.queue.registry import built_in
+from fluxa.station.queues.routes import QueueDoor, routes
 from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
 from fluxa.web.identity import Guard, Identify, bearer
@@ -38,9 +42,18 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
     address = url_of(bound)
     try:
         database = await open_database(life, settings, SERVICE, hook=told.hook)
+        _, notifier = await open_wakeups(life, settings, database)
+        backend = queue_backend(database, notifier=notifier)
+        registry = built_in()
+        for spec in registry:
+            await backend.create(spec.name)
         draining = Draining()
         readiness = health.Readiness({"accepting": draining.check, "database": database.check}, told.logger)
-        rows = [*health.routes(SERVICE, readiness, told.metrics), problems.route()]
+        rows = [
+            *routes(QueueDoor(registry, backend, Controls(database))),
+            *health.routes(SERVICE, readiness, told.metrics),
+            problems.route(),
+        ]
         rows.append(openapi.route(rows, version=fluxa.__version__))
         identify = bearer(KeyGuard(ApiKeys(database), SystemClock()).verify)
         guards = _guards(settings, told, database, identify)

@@ -1,0 +1,1 @@
+"""What operators, cron and other systems ask of Fluxa over HTTP: one folder a slice."""

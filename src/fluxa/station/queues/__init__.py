@@ -1,0 +1,1 @@
+"""Queues over HTTP: look, pause, resume, dead letters, redrives, and the drain that cron calls."""

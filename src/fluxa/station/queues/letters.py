@@ -1,0 +1,91 @@
+"""Dead letters over HTTP: pages of them by filter, and one whole. Not: sending them back (redrives)."""
+
+from dataclasses import dataclass
+
+from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.queue.backend import DeadLetterFilter, QueueBackend
+from fluxa.queue.registry import Registry
+from fluxa.station.queues.given import queue_of
+from fluxa.station.queues.rules import LETTER_ID_PATTERN, view, whole_view
+from fluxa.station.queues.schemas import LetterPage, WholeLetterView
+from fluxa.web.queries import Query, parameter
+from fluxa.web.responses import json_response, send_response
+from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send
+
+LIMIT_DEFAULT, LIMIT_MAX = 100, 500
+
+_MOMENT = {"type": "string", "format": "date-time"}
+_LIMIT = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
+_PARAMETERS = (
+    parameter("code", "Only letters of this error code."),
+    parameter("record_id", "Only letters of this record."),
+    parameter("key", "Only letters of this key."),
+    parameter("failed_from", "Only what failed last at this time or later.", _MOMENT),
+    parameter("failed_before", "Only what failed last before this time.", _MOMENT),
+    parameter("limit", "Letters a page.", _LIMIT),
+    parameter("after", "`next` of the page before.", {"type": "string", "pattern": LETTER_ID_PATTERN}),
+)
+_NAMES = frozenset(str(one["name"]) for one in _PARAMETERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """What these rows need.
+
+    Attributes:
+        registry: the queues there are.
+        backend: has their dead letters.
+    """
+
+    registry: Registry
+    backend: QueueBackend
+
+    async def list(self, call: Call, scope: Scope, _receive: Receive, send: Send) -> None:
+        """A page of dead letters."""
+        queue = queue_of(call, self.registry).name
+        query = Query(scope, _NAMES)
+        which = DeadLetterFilter(
+            codes=_given(query.text("code")),
+            record_ids=_given(query.text("record_id")),
+            keys=_given(query.text("key")),
+            failed_from=query.moment("failed_from"),
+            failed_before=query.moment("failed_before"),
+        )
+        limit = query.integer("limit", default=LIMIT_DEFAULT, minimum=1, maximum=LIMIT_MAX)
+        after = query.integer("after", default=0, minimum=0, maximum=10**18 - 1)
+        found = await self.backend.dead_letters(queue, which, limit=limit, after=str(after) if after else None)
+        last = found[-1].message_id if len(found) == limit else None
+        await send_response(send, json_response(LetterPage([view(letter) for letter in found], last)))
+
+    async def get(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """One dead letter."""
+        queue, message_id = queue_of(call, self.registry).name, call.path_params["id"]
+        found = await self.backend.dead_letters(queue, DeadLetterFilter(message_ids=(message_id,)), limit=1)
+        if not found:
+            raise FluxaError(
+                ErrorCode.NOT_FOUND, f"There is no such dead letter of {queue}: it may have been sent again or deleted."
+            )
+        await send_response(send, json_response(whole_view(found[0])))
+
+    def routes(self) -> tuple[Route, ...]:
+        """The rows."""
+        path = "/api/queues/{queue}/dead-letters"
+        return (
+            Route("dead_letters_list", path, ("GET",), Auth.OPERATOR, self.list, _LIST),
+            Route("dead_letters_get", f"{path}/{{id}}", ("GET",), Auth.OPERATOR, self.get, _GET),
+        )
+
+
+_LIST = Operation(
+    "Dead letters of a queue, oldest first",
+    _PARAMETERS,
+    responses={200: ("A page.", LetterPage), 404: ("There is no such queue.", None)},
+)
+_GET = Operation(
+    "One dead letter with its body",
+    responses={200: ("The letter.", WholeLetterView), 404: ("There is no such queue or letter.", None)},
+)
+
+
+def _given(value: str | None) -> tuple[str, ...]:
+    return () if value is None else (value,)
