@@ -1,4 +1,4 @@
-"""The processor: takes events from the queue, stores each once, redrives; serves health and metrics."""
+"""The processor: stores events from the queue once each; keeps the months, carries out redrives; serves health and metrics."""
 
 import asyncio
 import random

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fluxa.queue.dead_letters.redrive import class_of
+from fluxa.queue.dead_letters.choice import class_of
 from fluxa.queue.record import DeadLetter
 from fluxa.station.queues.schemas import LetterView, WholeLetterView
 
