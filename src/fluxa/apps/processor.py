@@ -1,4 +1,4 @@
-"""The processor: stores events from the queue once each; keeps the months, carries out redrives; serves health and metrics."""
+"""The processor: stores events from the queue once each; keeps the months; redrives; serves health and metrics."""
 
 import asyncio
 import random
