@@ -1,5 +1,8 @@
 """Builds the concrete engines behind our ports, queue and object store: the only place that names a vendor."""
 
+from collections.abc import Collection
+
+from fluxa.apps.observe import Telemetry
 from fluxa.apps.settings import Settings
 from fluxa.kernel.clock import SystemClock
 from fluxa.postgres.listen import Listener, Notifier
@@ -7,8 +10,12 @@ from fluxa.postgres.pool import Database
 from fluxa.providers.object_store import ObjectStore
 from fluxa.providers.vendors.object_store import S3Options, open_objects
 from fluxa.queue.backend import QueueBackend
-from fluxa.queue.backends.pgmq import PgmqBackend
-from fluxa.queue.registry import built_in
+from fluxa.queue.backends.pgmq import PgmqBackend, PgmqInsight
+from fluxa.queue.health.monitor import QueueMonitor
+from fluxa.queue.health.probing import ProbeConfig
+from fluxa.queue.health.snapshot import HealthReader
+from fluxa.queue.registry import Registry, built_in
+from fluxa.telemetry.catalogue import Hook
 
 
 def queue_backend(
@@ -16,6 +23,43 @@ def queue_backend(
 ) -> QueueBackend:
     """The queues of a database; without a listener, waiting claims poll."""
     return PgmqBackend(database, listener=listener, notifier=notifier, clock=SystemClock(), keys=built_in().key_rules)
+
+
+def health_reader(
+    settings: Settings, database: Database, backend: QueueBackend, registry: Registry, *, hook: Hook
+) -> HealthReader:
+    """What takes snapshots of queues."""
+    config = ProbeConfig(timeout_s=settings.queue_probe_timeout_s, retries=settings.queue_probe_retries)
+    return HealthReader(
+        database=database,
+        backend=backend,
+        insight=PgmqInsight(database),
+        registry=registry,
+        clock=SystemClock(),
+        hook=hook,
+        config=config,
+    )
+
+
+def queue_monitor(
+    settings: Settings,
+    told: Telemetry,
+    database: Database,
+    backend: QueueBackend,
+    registry: Registry,
+    *,
+    queues: Collection[str] | None = None,
+) -> QueueMonitor:
+    """What watches queues for a process: those it serves, or all of them."""
+    return QueueMonitor(
+        health_reader(settings, database, backend, registry, hook=told.hook),
+        registry,
+        metrics=told.metrics,
+        clock=SystemClock(),
+        hook=told.hook,
+        queues=queues,
+        period_s=settings.queue_watch_period_s,
+    )
 
 
 def object_store(settings: Settings) -> ObjectStore:

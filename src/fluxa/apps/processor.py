@@ -5,7 +5,7 @@ import random
 
 import fluxa
 from fluxa.apps.database import open_database, open_wakeups
-from fluxa.apps.engines import object_store, queue_backend
+from fluxa.apps.engines import object_store, queue_backend, queue_monitor
 from fluxa.apps.observe import Telemetry, observe
 from fluxa.apps.process import Tie
 from fluxa.apps.server import Draining, limits_of, listen, serve, url_of
@@ -26,6 +26,7 @@ from fluxa.providers.object_store import ObjectStore
 from fluxa.queue.backend import QueueBackend
 from fluxa.queue.dead_letters.runner import RedriveRunner
 from fluxa.queue.health.controls import PauseWatch
+from fluxa.queue.health.monitor import QueueMonitor
 from fluxa.queue.health.reports import Reporter, worker_id
 from fluxa.queue.policy import RetryPolicy
 from fluxa.queue.registry import built_in
@@ -46,16 +47,12 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
     clock = SystemClock()
     life = Lifetime()
     bound = listen(tie, settings.processor_host, settings.processor_port, setting="processor_port")
-    address = url_of(bound)
     try:
         database = await open_database(life, settings, SERVICE, hook=told.hook)
         listener, notifier = await open_wakeups(life, settings, database)
         backend = queue_backend(database, listener=listener, notifier=notifier)
         objects = object_store(settings)
-        keeper = PartitionKeeper(
-            Partitions(database), clock=clock, hook=told.hook, retention_months=settings.retention_months or None
-        )
-        await life.start(keeper)
+        await life.start(_keeper(settings, database, told))
         registry = SchemaRegistry(SchemaStore(database), told.logger)
         await life.start(registry)
         watch = PauseWatch(database, clock=clock, hook=told.hook, listener=listener)
@@ -76,14 +73,24 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         )
         await life.start(Reporter(database, worker_id(SERVICE), processor.reports, clock=clock, hook=told.hook))
         await life.start(processor)
+        monitor = queue_monitor(settings, told, database, backend, built_in(), queues=(QUEUE,))
+        await life.start(monitor)
         draining = Draining()
-        app = _app(told, database, backend, objects, processor, draining)
+        app = _app(
+            told,
+            database=database,
+            backend=backend,
+            objects=objects,
+            processor=processor,
+            monitor=monitor,
+            draining=draining,
+        )
         await serve(
             app,
             bound,
             limits_of(settings),
             stopping=stopping,
-            ready=lambda: told.ready(SERVICE, address, tie),
+            ready=lambda: told.ready(SERVICE, url_of(bound), tie),
             drain=draining.drain,
         )
     finally:
@@ -92,12 +99,20 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         told.logger.info("stopped")
 
 
+def _keeper(settings: Settings, database: Database, told: Telemetry) -> PartitionKeeper:
+    """Makes months and drops old ones."""
+    months = settings.retention_months or None
+    return PartitionKeeper(Partitions(database), clock=SystemClock(), hook=told.hook, retention_months=months)
+
+
 def _app(
     told: Telemetry,
+    *,
     database: Database,
     backend: QueueBackend,
     objects: ObjectStore,
     processor: Processor,
+    monitor: QueueMonitor,
     draining: Draining,
 ) -> App:
     """Health and metrics."""
@@ -111,8 +126,7 @@ def _app(
         },
         told.logger,
     )
-    gauges = health.QueueGauges(backend, (QUEUE,), metrics=told.metrics, logger=told.logger)
-    rows = [*health.routes(SERVICE, readiness, told.metrics, (gauges.refresh,)), problems.route()]
+    rows = [*health.routes(SERVICE, readiness, told.metrics, (monitor.refresh,)), problems.route()]
     return App(
         [*rows, openapi.route(rows, version=fluxa.__version__)],
         identify=bearer(KeyGuard(ApiKeys(database), SystemClock()).verify),

@@ -1,5 +1,6 @@
 """Structured JSON logs, fed by signals and by the few places that have something to say in words."""
 
+import dataclasses
 import logging
 import sys
 import time
@@ -37,6 +38,9 @@ def make_logger(service: str, *, level: str = "info", stream: TextIO | None = No
     return logger.bind(service=service)
 
 
+_PROBE_SILENCE_S = 60.0
+
+
 class LogHook:
     """Writes signals as log lines; successes of single events are limited, failures never.
 
@@ -51,6 +55,7 @@ class LogHook:
         self._second = 0
         self._written = 0
         self._left_out = 0
+        self._probes_told_s: dict[tuple[str, str], float] = {}
 
     def hear(self, signal: c.Signal) -> None:  # noqa: C901, PLR0912 - one case a signal is the clearest form
         """Turn a signal into a log line, or none."""
@@ -80,6 +85,12 @@ class LogHook:
                 self._maintenance(signal)
             case c.QueuePaused():
                 self._logger.warning("queue paused", queue=signal.queue, by=signal.by, reason=signal.reason)
+            case c.ProbeFailed():
+                self._probe_failed(signal)
+            case c.WatermarkExceeded():
+                self._logger.warning("watermark exceeded", **dataclasses.asdict(signal))
+            case c.WatermarkCleared():
+                self._logger.info("watermark cleared", **dataclasses.asdict(signal))
             case c.QueueResumed():
                 self._logger.info("queue resumed", queue=signal.queue)
             case c.RedriveAdvanced():
@@ -117,6 +128,20 @@ class LogHook:
             moved=signal.moved,
             refused=signal.refused,
             quarantined=signal.quarantined,
+            detail=signal.detail,
+        )
+
+    def _probe_failed(self, signal: c.ProbeFailed) -> None:
+        """One line a minute for each thing that is unknown: it is asked for every few seconds."""
+        now_s, which = time.monotonic(), (signal.queue, signal.probe)
+        if now_s - self._probes_told_s.get(which, -_PROBE_SILENCE_S) < _PROBE_SILENCE_S:
+            return
+        self._probes_told_s[which] = now_s
+        self._logger.warning(
+            "queue health unknown",
+            queue=signal.queue,
+            probe=signal.probe,
+            error_code=signal.error_code,
             detail=signal.detail,
         )
 

@@ -140,8 +140,6 @@ class Metrics:
                 self._count("fluxa_process_restarts_total", 1, signal.process)
             case c.MaintenanceFinished():
                 self._count("fluxa_maintenance_total", 1, signal.task, signal.status)
-            case c.QueuePaused() | c.QueueResumed():
-                pass  # whether a queue is paused is a gauge that is read when scraped
             case c.RedriveAdvanced():
                 for outcome in ("moved", "refused", "quarantined", "gone"):
                     self._count("fluxa_redrive_letters_total", getattr(signal, outcome), signal.queue, outcome)
@@ -149,6 +147,12 @@ class Metrics:
                 self._count("fluxa_redrives_ended_total", 1, signal.queue, signal.state)
             case c.RedrivesSeen():
                 self.set_gauge("fluxa_redrives_running", signal.running)
+            case c.ProbeFailed():
+                self._count("fluxa_queue_probe_failures_total", 1, signal.queue, signal.probe)
+            case c.WatermarkExceeded():
+                self._count("fluxa_queue_watermark_crossings_total", 1, signal.queue, signal.measure)
+            case c.WatermarkCleared() | c.QueuePaused() | c.QueueResumed():
+                pass  # these are gauges that are read when scraped
             case _:
                 assert_never(signal)
 

@@ -7,7 +7,6 @@ import msgspec
 
 from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.queue.backend import QueueBackend
 from fluxa.telemetry.log import Logger
 from fluxa.telemetry.metrics import Metrics
 from fluxa.web.problems import is_private
@@ -19,8 +18,6 @@ Check = Callable[[], Awaitable[object]]
 
 Refresh = Callable[[], Awaitable[None]]
 """Brings gauges up to date before a scrape; never raises."""
-
-_QUEUE_GAUGES = ("fluxa_queue_depth", "fluxa_queue_oldest_age_seconds", "fluxa_queue_dead")
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -112,45 +109,6 @@ class Readiness:
             self._logger.exception("check failed", check=name)
         latency_ms = round((self._clock.monotonic() - began) * 1000, 3)
         return CheckResult(ok=not code, latency_ms=latency_ms, code=code, detail=detail)
-
-
-class QueueGauges:
-    """Reads what queues hold when scraped. A queue that cannot be read is absent, never zero (QUEUE-7)."""
-
-    def __init__(
-        self,
-        backend: QueueBackend,
-        queues: Sequence[str],
-        *,
-        metrics: Metrics,
-        logger: Logger,
-        timeout_s: float = 2.0,
-    ) -> None:
-        self._backend = backend
-        self._queues = tuple(queues)
-        self._metrics = metrics
-        self._logger = logger
-        self._timeout_s = timeout_s
-
-    async def refresh(self) -> None:
-        """Bring the gauges of all queues up to date; a `Refresh`."""
-        await asyncio.gather(*(self._one(queue) for queue in self._queues))
-
-    async def _one(self, queue: str) -> None:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                found = await self._backend.metrics(queue)
-        except (FluxaError, TimeoutError) as error:
-            detail = str(error) or f"no answer within {self._timeout_s:g} s"
-            self._logger.warning("queue metrics unknown", queue=queue, detail=detail)
-            for gauge in _QUEUE_GAUGES:
-                self._metrics.forget_gauge(gauge, queue)
-            return
-        for gauge, value in zip(_QUEUE_GAUGES, (found.depth, found.oldest_age_s, found.dead), strict=True):
-            if value is None:
-                self._metrics.forget_gauge(gauge, queue)
-            else:
-                self._metrics.set_gauge(gauge, value, queue)
 
 
 def routes(

@@ -10,13 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fluxa.kernel.errors import DatabaseUnavailableError
 from fluxa.postgres.pool import Database
-from fluxa.queue.backend import QueueMetrics
 from fluxa.telemetry.log import make_logger
 from fluxa.telemetry.metrics import Metrics
 from fluxa.testing.serving import serving
 from fluxa.web import health
 from fluxa.web.app import App
-from fluxa.web.health import Check, QueueGauges, Readiness
+from fluxa.web.health import Check, Readiness
 from fluxa.web.identity import bearer
 
 
@@ -129,40 +128,3 @@ async def test_prometheus_can_read_the_http_metrics_by_their_agreed_names(path: 
     assert counts == [1.0]
     active = {sample.labels["route"]: sample.value for sample in families["http_requests_active"].samples}
     assert active["health"] == 0.0
-
-
-class _Queues:
-    """Stands in for a queue engine's metrics only."""
-
-    def __init__(self) -> None:
-        self.failing = False
-
-    async def metrics(self, queue: str) -> QueueMetrics:
-        if self.failing:
-            raise DatabaseUnavailableError("away")
-        if queue == "slow":
-            await asyncio.Event().wait()
-        return QueueMetrics(depth=7, ready=5, in_flight=0, oldest_age_s=1.5, dead=2)
-
-
-@pytest.mark.req("QUEUE-7")
-async def test_a_queue_that_cannot_be_read_is_absent_and_warned_of_never_zero() -> None:
-    queues, log, metrics = _Queues(), io.StringIO(), Metrics()
-    gauges = QueueGauges(
-        queues,  # type: ignore[arg-type]  # only `metrics` is asked
-        ["events", "slow"],
-        metrics=metrics,
-        logger=make_logger("query", stream=log),
-        timeout_s=0.05,
-    )
-    await gauges.refresh()
-    text = metrics.exposition().decode()
-    assert 'fluxa_queue_depth{queue="events"} 7.0' in text
-    assert 'fluxa_queue_oldest_age_seconds{queue="events"} 1.5' in text
-    assert 'fluxa_queue_dead{queue="events"} 2.0' in text
-    assert '{queue="slow"}' not in text
-    assert "no answer within 0.05 s" in log.getvalue()
-    queues.failing = True
-    await gauges.refresh()
-    assert '{queue="events"}' not in metrics.exposition().decode()
-    assert "DBConnectionError" in log.getvalue()

@@ -157,6 +157,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, Meta(ge=0, le=3600, description="Pause before the second attempt; doubled for each one after it.")
     ] = 0.5
     retry_cap_s: Annotated[float, Meta(ge=0, le=86400, description="Longest pause between two attempts.")] = 300.0
+    queue_probe_timeout_s: Annotated[
+        float,
+        Meta(gt=0, le=60, description="How long one question about a queue may take; then the answer is UNKNOWN."),
+    ] = 2.0
+    queue_probe_retries: Annotated[
+        int, Meta(ge=0, le=10, description="Repeats of a question about a queue that failed in a way that may pass.")
+    ] = 1
+    queue_watch_period_s: Annotated[
+        float, Meta(ge=0.1, le=3600, description="How often queues are looked at for their watermarks and gauges.")
+    ] = 5.0
     retention_months: Annotated[
         int, Meta(ge=0, le=1200, description="Whole months of events that are kept; 0 keeps them for good.")
     ] = 0

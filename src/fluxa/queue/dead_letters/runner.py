@@ -21,9 +21,9 @@ from fluxa.queue.dead_letters.choice import Judged, Terms, class_in, judge_all
 from fluxa.queue.dead_letters.pages import PAGE, Page, read_page
 from fluxa.queue.dead_letters.quarantine import Quarantine
 from fluxa.queue.dead_letters.tasks import TOPIC, RedriveState, RedriveTask, read_task
-from fluxa.queue.health.duty import Duty
 from fluxa.queue.registry import Registry
 from fluxa.telemetry.catalogue import Hook, RedriveAdvanced, RedriveEnded, RedrivesSeen
+from fluxa.telemetry.duty import Duty
 
 _SQL = sql.load("fluxa.queue.dead_letters", "redrives.sql")
 

@@ -13,8 +13,8 @@ from fluxa.postgres import sql
 from fluxa.postgres.listen import Listener, notify
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Row
-from fluxa.queue.health.duty import Duty
 from fluxa.telemetry.catalogue import Hook, QueuePaused, QueueResumed
+from fluxa.telemetry.duty import Duty
 
 _SQL = sql.load("fluxa.queue.health", "controls.sql")
 

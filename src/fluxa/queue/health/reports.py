@@ -13,8 +13,8 @@ from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
-from fluxa.queue.health.duty import Duty
 from fluxa.telemetry.catalogue import Hook
+from fluxa.telemetry.duty import Duty
 
 _SQL = sql.load("fluxa.queue.health", "reports.sql")
 

@@ -9,6 +9,7 @@ from fluxa.telemetry.catalogue.signals import (
     MaintenanceFinished,
     OutageBegan,
     OutageEnded,
+    ProbeFailed,
     ProcessRestarted,
     QueuePaused,
     QueueResumed,
@@ -23,6 +24,8 @@ from fluxa.telemetry.catalogue.signals import (
     Stage,
     StageFinished,
     Status,
+    WatermarkCleared,
+    WatermarkExceeded,
     silent,
 )
 
@@ -38,6 +41,7 @@ __all__ = [
     "Metric",
     "OutageBegan",
     "OutageEnded",
+    "ProbeFailed",
     "ProcessRestarted",
     "QueuePaused",
     "QueueResumed",
@@ -52,5 +56,7 @@ __all__ = [
     "Stage",
     "StageFinished",
     "Status",
+    "WatermarkCleared",
+    "WatermarkExceeded",
     "silent",
 ]

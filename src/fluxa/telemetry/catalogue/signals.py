@@ -213,6 +213,52 @@ class RedrivesSeen:
     running: int
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeFailed:
+    """Something about a queue could not be found out: it is unknown, and work goes on (QUEUE-7).
+
+    Attributes:
+        queue: which one, or `all`.
+        probe: which part is unknown.
+        error_code: why.
+        detail: the error's text.
+    """
+
+    queue: str
+    probe: str
+    error_code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatermarkExceeded:
+    """A queue holds more than it may; told once, until it has come down to four fifths of the limit (QUEUE-11).
+
+    Attributes:
+        queue: which one.
+        measure: `depth`, `oldest_age_s` or `dead`.
+        value: what was found, in messages or seconds.
+        limit: the watermark.
+        first_action: the command that says more.
+    """
+
+    queue: str
+    measure: str
+    value: float
+    limit: float
+    first_action: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatermarkCleared:
+    """A queue that held more than it may has come down again. The attributes are those of `WatermarkExceeded`."""
+
+    queue: str
+    measure: str
+    value: float
+    limit: float
+
+
 Signal = (
     StageFinished
     | DuplicatesAcknowledged
@@ -231,6 +277,9 @@ Signal = (
     | RedrivesSeen
     | QueuePaused
     | QueueResumed
+    | ProbeFailed
+    | WatermarkExceeded
+    | WatermarkCleared
 )
 
 Hook = Callable[[Signal], None]
