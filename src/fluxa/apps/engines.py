@@ -1,13 +1,16 @@
 """Builds the concrete engines behind our ports, queue and object store: the only place that names a vendor."""
 
-from collections.abc import Collection
+import random
+from collections.abc import Callable, Collection, Mapping
 
 from fluxa.apps.observe import Telemetry
 from fluxa.apps.settings import Settings
-from fluxa.kernel.clock import SystemClock
+from fluxa.kernel.clock import Clock, SystemClock
+from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database
 from fluxa.providers.object_store import ObjectStore
+from fluxa.providers.vendors.http_endpoint import EndpointConfig, SignedEndpoint
 from fluxa.providers.vendors.object_store import S3Options, open_objects
 from fluxa.queue.backend import QueueBackend
 from fluxa.queue.backends.pgmq import PgmqBackend, PgmqInsight
@@ -15,6 +18,8 @@ from fluxa.queue.health.monitor import QueueMonitor
 from fluxa.queue.health.probing import ProbeConfig
 from fluxa.queue.health.snapshot import HealthReader
 from fluxa.queue.registry import Registry, built_in
+from fluxa.resilience import BreakerPolicy, GuardPolicy, PacePolicy
+from fluxa.station.queues.jobs import External
 from fluxa.telemetry.catalogue import Hook
 
 
@@ -60,6 +65,46 @@ def queue_monitor(
         queues=queues,
         period_s=settings.queue_watch_period_s,
     )
+
+
+async def external_queues(
+    life: Lifetime,
+    settings: Settings,
+    registry: Registry,
+    *,
+    clock: Clock,
+    hook: Hook,
+    chance: Callable[[], float] = random.random,
+) -> Mapping[str, External]:
+    """The endpoints of external queues that the settings name; their connections end when `life` stops.
+
+    Raises:
+        FluxaError: `Configuration` for a URL or a secret that cannot be used.
+    """
+    found: dict[str, External] = {}
+    for queue, given in settings.external_queues.items():
+        breaker = registry.get(queue).breaker if queue in registry else BreakerPolicy()
+        pace = PacePolicy(given.rate_per_s, given.burst) if given.rate_per_s is not None else None
+        config = EndpointConfig(
+            name=queue,
+            url=given.url,
+            bearer=given.bearer,
+            secrets=given.secrets,
+            timeout_s=given.timeout_s,
+            allow_private=given.allow_private,
+            dedupes=given.dedupe_s > 0,
+            ca_file=given.ca_file,
+            guard=GuardPolicy(pace=pace, breaker=breaker),
+        )
+        endpoint = SignedEndpoint(config, clock=clock, hook=hook, chance=chance)
+        await life.start(endpoint)
+        found[queue] = External(
+            endpoint=endpoint,
+            timeout_s=given.timeout_s,
+            place_wait_s=config.guard.wait_max_s,
+            dedupe_s=given.dedupe_s,
+        )
+    return found
 
 
 def object_store(settings: Settings) -> ObjectStore:

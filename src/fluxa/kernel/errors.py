@@ -40,7 +40,9 @@ class ErrorCode(enum.StrEnum):
     HANDLER_ERROR = "HandlerError"
     PROVIDER_THROTTLED = "ProviderThrottled"
     PROVIDER_UNAVAILABLE = "ProviderUnavailable"
+    PROVIDER_UNAUTHORIZED = "ProviderUnauthorized"
     PROVIDER_REJECTED = "ProviderRejected"
+    OUTCOME_UNKNOWN = "OutcomeUnknown"
     EVENT_TOO_LARGE = "EventTooLarge"
     REQUEST_TOO_LARGE = "RequestTooLarge"
     TOO_MANY_EVENTS = "TooManyEvents"
@@ -160,8 +162,17 @@ ERRORS: Mapping[ErrorCode, ErrorSpec] = MappingProxyType(
         ErrorCode.PROVIDER_UNAVAILABLE: ErrorSpec(
             _T, 503, "The provider cannot be reached", "Wait; if it lasts, look at the provider's status."
         ),
+        ErrorCode.PROVIDER_UNAUTHORIZED: ErrorSpec(
+            _T, 503, "The provider refused our credential", "Correct the credential in the settings; work waits for it."
+        ),
         ErrorCode.PROVIDER_REJECTED: ErrorSpec(
             _P, 422, "The provider refused the request", "Read the detail and correct what was sent."
+        ),
+        ErrorCode.OUTCOME_UNKNOWN: ErrorSpec(
+            _P,
+            504,
+            "It was sent, and no answer came",
+            "Ask the provider whether it was done; redrive with --force OutcomeUnknown if it was not.",
         ),
         ErrorCode.EVENT_TOO_LARGE: ErrorSpec(
             _P,

@@ -39,6 +39,11 @@ def trace_id(traceparent: str | None) -> CorrelationId | None:
     return CorrelationId(match[1])
 
 
+def is_safe_correlation_id(text: str) -> bool:
+    """Whether the id may stand in a header and a log line as it is."""
+    return _SAFE_CORRELATION_ID.match(text) is not None
+
+
 def correlation_id(traceparent: str | None, given: str | None) -> CorrelationId:
     """The id to go on with: the trace's, else the caller's if it is harmless, else a new one."""
     if found := trace_id(traceparent):
@@ -46,6 +51,12 @@ def correlation_id(traceparent: str | None, given: str | None) -> CorrelationId:
     if given and _SAFE_CORRELATION_ID.match(given):
         return CorrelationId(given)
     return new_correlation_id()
+
+
+def new_traceparent(correlation_id: str) -> str | None:
+    """A W3C `traceparent` value that goes on with this story, as a new span; None if the id is no trace id."""
+    value = f"00-{correlation_id}-{secrets.token_hex(8)}-01"
+    return value if trace_id(value) else None
 
 
 @functools.lru_cache(maxsize=1024)

@@ -83,6 +83,8 @@ class LogHook:
                 )
             case c.MaintenanceFinished():
                 self._maintenance(signal)
+            case c.CallFinished():
+                self._call(signal)
             case c.QueuePaused():
                 self._logger.warning("queue paused", queue=signal.queue, by=signal.by, reason=signal.reason)
             case c.ProbeFailed():
@@ -152,6 +154,20 @@ class LogHook:
             )
         else:
             self._logger.info("maintenance finished", task=signal.task, latency_ms=round(signal.latency_s * 1000, 3))
+
+    def _call(self, signal: c.CallFinished) -> None:
+        """Failures are told one by one; what was kept here or went well is told by metrics."""
+        if signal.ending in (c.CallEnding.DELIVERED, c.CallEnding.NOT_SENT):
+            return
+        self._logger.warning(
+            "call failed",
+            target=signal.target,
+            status=signal.ending,
+            error_code=signal.error_code,
+            latency_ms=round(signal.latency_s * 1000, 3),
+            correlation_id=signal.correlation_id,
+            detail=signal.detail,
+        )
 
     def _parked(self, signal: c.RecordParked) -> None:
         """Something tampered with is an error that somebody must see; the rest can wait for the morning."""

@@ -153,8 +153,15 @@ class Metrics:
                 self._count("fluxa_queue_watermark_crossings_total", 1, signal.queue, signal.measure)
             case c.WatermarkCleared() | c.QueuePaused() | c.QueueResumed():
                 pass  # these are gauges that are read when scraped
+            case c.CallFinished():
+                self._hear_call(signal)
             case _:
                 assert_never(signal)
+
+    def _hear_call(self, signal: c.CallFinished) -> None:
+        self._count("worker_backend_requests_total", 1, signal.target, signal.ending)
+        if signal.ending is not c.CallEnding.NOT_SENT:
+            self._observe("worker_backend_request_duration_seconds", signal.latency_s, signal.target)
 
     def _hear_request(self, signal: c.RequestServed) -> None:
         status = str(signal.status)

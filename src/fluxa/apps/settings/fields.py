@@ -9,6 +9,7 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
+from fluxa.apps.settings.external import ExternalQueue
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
 _HOST = r"(?:\[[^\]/]*\]|[^:/@,\[\]]*)(?::\d+)?"
@@ -195,6 +196,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str | None,
         Meta(description="API key that fluxa's commands send. None: the key in home/credentials.json.", extra=SECRET),
     ] = None
+    external_queues: Annotated[
+        dict[str, ExternalQueue],
+        Meta(
+            description="Endpoints of external queues, a table each: url, bearer, secrets, timeout_s, rate_per_s, "
+            "burst, dedupe_s, allow_private, ca_file. In a variable: the same as JSON.",
+            extra=SECRET,
+        ),
+    ] = msgspec.field(default_factory=dict)
+
     ingest_url: Annotated[
         str | None,
         Meta(description="Where commands send events. None: the stack that fluxa up runs, else ingest_port."),

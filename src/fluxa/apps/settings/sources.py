@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from fluxa.apps.settings.fields import FIELDS, NAMES, Settings, check_together, default_home, is_secret
+from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
 PREFIX = "FLUXA_"
@@ -80,8 +81,13 @@ def environment_of(settings: Settings) -> dict[str, str]:
         if not name.startswith(PREFIX)
     }
     values = {name: getattr(settings, name) for name in NAMES}
-    ours = {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
+    ours = {PREFIX + name.upper(): _written(value) for name, value in values.items() if value is not None}
     return {**kept, **ours, FILE_VARIABLE: os.devnull}
+
+
+def _written(value: object) -> str:
+    """A value as a variable holds it: tables as JSON."""
+    return json.text(value) if isinstance(value, dict) else str(value)
 
 
 def _from_environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -126,11 +132,18 @@ def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> N
             raise FluxaError(ErrorCode.CONFIGURATION, f"{where} has {name}, which is no setting. {hint}")
 
 
+def _is_table(name: str) -> bool:
+    kind = msgspec.inspect.type_info(FIELDS[name].type)
+    return isinstance(kind, msgspec.inspect.Metadata) and isinstance(kind.type, msgspec.inspect.DictType)
+
+
 def _convert(name: str, value: object, source: str, file: Path | None) -> object:
     try:
         # A file has TOML's types; a variable or an option is text and is read as what the setting wants.
+        if isinstance(value, str) and _is_table(name):
+            value = msgspec.json.decode(value)
         return msgspec.convert(value, FIELDS[name].type, strict=source == "file")
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         where = {"file": f"The settings file {file} sets", "environment": "The environment sets"}.get(
             source, "The command line sets"
         )

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from fluxa.apps.settings import FIELDS, FILE_NAME, FILE_VARIABLE, NAMES, PREFIX, Effective, is_secret
+from fluxa.kernel import json
 
 _URL_PASSWORD = re.compile(r"(?P<before>://[^:/@\s]*:)[^@\s]*(?P<after>@)")
 _QUERY_PASSWORD = re.compile(r"(?P<before>[?&](?:password|sslpassword)=)[^&\s]*", re.IGNORECASE)
@@ -41,8 +42,10 @@ force and where it came from; secrets are masked.
 
 def masked(name: str, value: object) -> str:
     """A value as it may be shown: of a URL all but its password, of any other secret nothing."""
-    if value is None:
+    if value is None or value == {}:
         return "none"
+    if isinstance(value, Mapping):
+        return json.text({name: table.shown() for name, table in value.items()})
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if not is_secret(name):
         return text
@@ -88,7 +91,7 @@ def _default(name: str) -> str:
     if name == "home":
         return "the platform's folder for user data"
     default = FIELDS[name].default
-    if default is None:
+    if default in (None, msgspec.NODEFAULT):
         return "none"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
@@ -99,6 +102,8 @@ def _range(name: str) -> str:
         kind = kind.type
     if isinstance(kind, msgspec.inspect.BoolType):
         return "true, false"
+    if isinstance(kind, msgspec.inspect.DictType):
+        return "tables"
     if isinstance(kind, msgspec.inspect.LiteralType):
         return ", ".join(str(value) for value in kind.values)
     if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):

@@ -2,6 +2,8 @@
 
 from fluxa.telemetry.catalogue.metrics import LOG_FIELDS, METRICS, Kind, Metric
 from fluxa.telemetry.catalogue.signals import (
+    CallEnding,
+    CallFinished,
     DuplicatesAcknowledged,
     FlushFinished,
     Hook,
@@ -32,6 +34,8 @@ from fluxa.telemetry.catalogue.signals import (
 __all__ = [
     "LOG_FIELDS",
     "METRICS",
+    "CallEnding",
+    "CallFinished",
     "DuplicatesAcknowledged",
     "FlushFinished",
     "Hook",

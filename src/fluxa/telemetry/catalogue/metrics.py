@@ -32,6 +32,7 @@ class Metric:
 
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_OUTSIDE = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _HTTP = (0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 METRICS: tuple[Metric, ...] = (
@@ -159,6 +160,19 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("fluxa_redrives_ended_total", Kind.COUNTER, "Redrives that ended", ("queue", "state")),
     Metric("fluxa_redrives_running", Kind.GAUGE, "Redrives that are to be worked on now"),
+    Metric(
+        "worker_backend_requests_total",
+        Kind.COUNTER,
+        "Calls of outside services, those that were kept here included",
+        ("target", "status"),
+    ),
+    Metric(
+        "worker_backend_request_duration_seconds",
+        Kind.HISTOGRAM,
+        "Seconds a call of an outside service took",
+        ("target",),
+        _OUTSIDE,
+    ),
 )
 """All metrics."""
 

@@ -259,6 +259,42 @@ class WatermarkCleared:
     limit: float
 
 
+class CallEnding(enum.StrEnum):
+    """How a call of an outside service ended."""
+
+    DELIVERED = "delivered"
+    THROTTLED = "throttled"
+    REJECTED = "rejected"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"
+    """It was sent and no answer came: it may have been done."""
+    ABANDONED = "abandoned"
+    """We stopped it."""
+    NOT_SENT = "not_sent"
+    """Its pace, its budget or its breaker kept it here."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFinished:
+    """A call of an outside service ended.
+
+    Attributes:
+        target: which service, as it is named here.
+        ending: how it ended.
+        latency_s: seconds from its beginning to its end; 0 if it was not sent.
+        error_code: why it failed; empty on success.
+        correlation_id: the story it belongs to.
+        detail: the error's text.
+    """
+
+    target: str
+    ending: CallEnding
+    latency_s: float
+    error_code: str = ""
+    correlation_id: str = ""
+    detail: str = ""
+
+
 Signal = (
     StageFinished
     | DuplicatesAcknowledged
@@ -280,6 +316,7 @@ Signal = (
     | ProbeFailed
     | WatermarkExceeded
     | WatermarkCleared
+    | CallFinished
 )
 
 Hook = Callable[[Signal], None]
