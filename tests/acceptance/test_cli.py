@@ -136,7 +136,7 @@ def test_version(tmp_path: Path) -> None:
             5,
             "Postgres cannot be reached",
         ),
-        (("dlq", "list", "--queue", "evnts"), 2, "is no queue"),
+        (("dlq", "list", "--queue", "evnts"), 4, "Did you mean events?"),
     ],
 )
 def test_what_is_wrong_is_said_plainly_with_its_exit_code(
@@ -268,8 +268,12 @@ def test_a_dead_letter_is_listed_shown_refused_forced_and_deleted(stack: Stack) 
     assert json.loads(planned.stdout) == {
         "dry_run": True,
         "planned": {"InvalidEvent": 1},
+        "planned_by_class": {"permanent": 1},
         "moved": 0,
         "refused": {},
+        "refused_as_loops": 0,
+        "quarantined": 0,
+        "total": 1,
     }
     assert "1 sent again" in stack.run("dlq", "redrive", "--id", letter["id"], "--force", "InvalidEvent").stderr
     back = json_lines(stack.eventually("dlq", "list", "--json"))[0]

@@ -83,8 +83,8 @@ class Judged:
     Attributes:
         move: ids of those to send again, oldest first.
         quarantine: those that were altered.
-        refused_by_code: how many stay, by their code.
-        looped: how many of these stay because they were sent back too often.
+        refused_by_code: how many stay since their class forbids it, by their code.
+        looped: how many stay since they were sent back too often.
     """
 
     move: tuple[str, ...]
@@ -95,7 +95,7 @@ class Judged:
     @property
     def refused(self) -> int:
         """How many stay."""
-        return sum(self.refused_by_code.values())
+        return sum(self.refused_by_code.values()) + self.looped
 
 
 def judge_all(letters: Iterable[DeadLetter], terms: Terms) -> Judged:
@@ -113,7 +113,6 @@ def judge_all(letters: Iterable[DeadLetter], terms: Terms) -> Judged:
             case Verdict.REFUSE:
                 refused[letter.code] += 1
             case Verdict.REFUSE_LOOP:
-                refused[letter.code] += 1
                 looped += 1
     return Judged(tuple(move), tuple(quarantine), refused, looped)
 
@@ -125,8 +124,8 @@ class RedrivePlan:
     Attributes:
         by_code: how many would be sent again, by error code.
         by_class: how many would be sent again, by retry class.
-        refused_by_code: how many would stay, by error code.
-        looped: how many of these would stay because they were sent back too often.
+        refused_by_code: how many would stay since their class forbids it, by error code.
+        looped: how many would stay since they were sent back too often.
         quarantined: how many would be quarantined, since they were altered.
     """
 
@@ -144,7 +143,7 @@ class RedrivePlan:
     @property
     def refused(self) -> int:
         """How many would stay."""
-        return sum(self.refused_by_code.values())
+        return sum(self.refused_by_code.values()) + self.looped
 
     @property
     def total(self) -> int:

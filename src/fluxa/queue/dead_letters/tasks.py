@@ -57,7 +57,7 @@ class RedriveTask(msgspec.Struct, frozen=True, kw_only=True):
         refused: letters that stay, since their class or their count of redrives forbids it.
         looped: how many of these stay because of their count of redrives.
         quarantined: letters that were altered and are in quarantine.
-        refused_by_code: how many stay, by error code.
+        refused_by_code: how many stay because of their class, by error code.
         detail: why it failed, if it did.
         created_by: who ordered it.
         created_at: when.

@@ -97,7 +97,7 @@ async def test_a_plan_says_what_the_task_then_does(
     plan = await tasks.plan(QUEUE, ALL)
     assert plan.by_code == {"HandlerError": 6}
     assert plan.by_class == {RetryClass.TRANSIENT: 6}
-    assert plan.refused_by_code == {"SchemaValidation": 3, "HashMismatch": 2, "HandlerTimeout": 2}
+    assert plan.refused_by_code == {"SchemaValidation": 3, "HashMismatch": 2}
     assert (plan.looped, plan.quarantined, plan.total) == (2, 4, 17)
     assert (await backend.metrics(QUEUE)).dead == 17
     task = await finish(tasks, runner, await tasks.create(QUEUE, ALL, by="ann"))
