@@ -3,13 +3,14 @@
 import pytest
 
 from fluxa.postgres.pool import Database
+from fluxa.testing.key_conformance import KeyConformance
 from fluxa.testing.queue_conformance import Harness, QueueConformance
 from making.queues import MemoryHarness, PgmqHarness
 
-pytestmark = pytest.mark.req("QUEUE-1", "QUEUE-3", "QUEUE-8", "QUEUE-9", "PIPE-3")
+pytestmark = pytest.mark.req("QUEUE-1", "QUEUE-3", "QUEUE-5", "QUEUE-8", "QUEUE-9", "PIPE-3")
 
 
-class TestMemory(QueueConformance):
+class TestMemory(QueueConformance, KeyConformance):
     """The twin in memory."""
 
     @pytest.fixture
@@ -18,7 +19,7 @@ class TestMemory(QueueConformance):
         return MemoryHarness()
 
 
-class TestPgmq(QueueConformance):
+class TestPgmq(QueueConformance, KeyConformance):
     """PGMQ."""
 
     @pytest.fixture

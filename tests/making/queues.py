@@ -2,22 +2,26 @@
 
 import contextlib
 import datetime as dt
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from fluxa.postgres.pool import Database
-from fluxa.queue.backend import Envelope, QueueBackend
+from fluxa.queue.backend import Envelope, KeyRule, QueueBackend
 from fluxa.queue.backends.pgmq import PgmqBackend
 from fluxa.queue.backends.pgmq.tables import table
 from fluxa.testing.clock import ManualClock
+from fluxa.testing.key_conformance import KEY_RULES
 from fluxa.testing.memory_queue import MemoryBackend
 
 
 class MemoryHarness:
     """The twin in memory. Its workers share one backend, since there is nothing else to share."""
 
-    def __init__(self) -> None:
+    takes_place_early = False
+    """Whether a message has its place before its sender's transaction commits."""
+
+    def __init__(self, keys: Mapping[str, KeyRule] = KEY_RULES) -> None:
         self.clock = ManualClock()
-        self._backend = MemoryBackend(self.clock)
+        self._backend = MemoryBackend(self.clock, keys=keys)
 
     async def worker(self) -> QueueBackend:
         return self._backend
@@ -49,12 +53,20 @@ class MemoryHarness:
 class PgmqHarness:
     """PGMQ on a real Postgres. Postgres' clock cannot be moved, so passing time moves every due time back."""
 
-    def __init__(self, database: Database) -> None:
+    takes_place_early = True
+
+    def __init__(self, database: Database, keys: Mapping[str, KeyRule] = KEY_RULES) -> None:
         self._database = database
+        self._keys = keys
+        self._workers: list[PgmqBackend] = []
         self.clock = ManualClock()
 
     async def worker(self) -> QueueBackend:
-        return PgmqBackend(self._database, listener=None, notifier=None, clock=self.clock, chance=lambda: 0.5)
+        worker = PgmqBackend(
+            self._database, listener=None, notifier=None, clock=self.clock, keys=self._keys, chance=lambda: 0.5
+        )
+        self._workers.append(worker)
+        return worker
 
     async def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -63,6 +75,8 @@ class PgmqHarness:
                 f"update {table(row['queue_name'])} set vt = vt - make_interval(secs => $1)",  # noqa: S608 - a test's queue
                 seconds,
             )
+        for worker in self._workers:
+            worker._claims.shift(seconds)
 
     def now(self) -> dt.datetime:
         return self.clock.now()

@@ -16,13 +16,14 @@ from fluxa.queue.backend import (
     Defect,
     Delivery,
     Envelope,
+    KeyRule,
     ParkedText,
     QueueMetrics,
     Settlement,
     SlowFacts,
 )
-from fluxa.queue.backends.parking import is_meant, read_code, read_letter, redriven
-from fluxa.queue.backends.settling import effects
+from fluxa.queue.backends.parking import is_meant, key_of, read_code, read_letter, redriven, with_key
+from fluxa.queue.backends.settling import effects, one_key_each
 from fluxa.queue.envelope import decode, encode
 from fluxa.queue.record import DeadLetter
 
@@ -34,6 +35,11 @@ class _Message:
     visible_at: dt.datetime
     read_count: int = 0
     facts: str | None = None
+    key: str | None = None
+    settled: int = 0
+
+    def is_leased(self, now: dt.datetime) -> bool:
+        return self.visible_at > now and self.read_count > self.settled
 
 
 @dataclass(slots=True)
@@ -48,8 +54,9 @@ class _Queue:
 class MemoryBackend:
     """A `QueueBackend` for tests of handlers and workers; nothing outlives the process."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, keys: Mapping[str, KeyRule] | None = None) -> None:
         self._clock = clock
+        self._keys = keys or {}
         self._queues: dict[str, _Queue] = {}
 
     @property
@@ -80,16 +87,18 @@ class MemoryBackend:
     ) -> list[str]:
         """As `QueueBackend.send`."""
         _refuse(tx)
-        return self.put(queue, [encode(envelope) for envelope in envelopes], delay_s=delay_s)
+        keys = one_key_each(envelopes) if queue in self._keys else [None] * len(envelopes)
+        texts = [encode(envelope) for envelope in envelopes]
+        return [self.put(queue, [text], delay_s=delay_s, key=key)[0] for text, key in zip(texts, keys, strict=True)]
 
-    def put(self, queue: str, texts: Iterable[str], *, delay_s: float = 0.0) -> list[str]:
+    def put(self, queue: str, texts: Iterable[str], *, delay_s: float = 0.0, key: str | None = None) -> list[str]:
         """Store message texts as another program would; returns their message ids."""
         found = self._find(queue)
         ids = []
         now = self._clock.now()
         for text in texts:
             found.last_id += 1
-            found.messages[found.last_id] = _Message(text, now, now + dt.timedelta(seconds=delay_s))
+            found.messages[found.last_id] = _Message(text, now, now + dt.timedelta(seconds=delay_s), key=key)
             ids.append(str(found.last_id))
         found.sent.set()
         return ids
@@ -113,30 +122,50 @@ class MemoryBackend:
 
     def _claim_now(self, queue: str, found: _Queue, limit: int, lease_s: float) -> list[Delivery]:
         now = self._clock.now()
-        ready = [number for number, message in found.messages.items() if message.visible_at <= now][:limit]
-        for number in ready:
-            message = found.messages[number]
+        rule = self._keys.get(queue)
+        held = Counter(message.key for message in found.messages.values() if message.is_leased(now))
+        passed: set[str | None] = set()
+        claimed: list[Delivery] = []
+        for number, message in found.messages.items():
+            key = message.key
+            free = (
+                rule is None or key is None or (held[key] < (1 if rule.ordered else rule.limit) and key not in passed)
+            )
+            if rule is not None and rule.ordered:
+                passed.add(key)
+            if not free or message.visible_at > now or len(claimed) == limit:
+                continue
+            held[key] += 1
             message.read_count += 1
             message.visible_at = now + dt.timedelta(seconds=lease_s)
-        return [_delivery(queue, number, found.messages[number]) for number in ready]
+            claimed.append(_delivery(queue, number, message))
+        return claimed
 
     async def settle(self, settlements: Sequence[Settlement], *, tx: Transaction | None = None) -> list[Delivery]:
         """As `QueueBackend.settle`."""
         _refuse(tx)
         now = self._clock.now()
-        planned = [(settlement.delivery, effects(settlement, now=now)) for settlement in settlements]
+        planned = [(one.delivery, effects(one, now=now, in_place=self._is_ordered(one))) for one in settlements]
         lost = []
         for delivery, what in planned:
             found = self._find(delivery.queue)
             if not _is_held(found, delivery):
                 lost.append(delivery)
                 continue
-            del found.messages[int(delivery.message_id)]
+            message = found.messages[int(delivery.message_id)]
+            if what.kept is None:
+                del found.messages[int(delivery.message_id)]
+            else:
+                message.raw = what.kept.message
+                message.visible_at = now + dt.timedelta(seconds=what.kept.delay_s)
+                message.read_count = message.settled = message.read_count + 1
+                found.sent.set()
             for again in what.again:
-                self.put(delivery.queue, [again.message], delay_s=again.delay_s)
+                self.put(delivery.queue, [again.message], delay_s=again.delay_s, key=message.key)
             for parked in what.parked:
                 found.last_dead_id += 1
-                found.dead[found.last_dead_id] = _Message(parked.message, now, now, facts=parked.facts)
+                facts = with_key(parked.facts, message.key)
+                found.dead[found.last_dead_id] = _Message(parked.message, now, now, facts=facts)
         return lost
 
     async def extend(self, deliveries: Sequence[Delivery], *, lease_s: float) -> list[Delivery]:
@@ -144,8 +173,10 @@ class MemoryBackend:
         lost = []
         for delivery in deliveries:
             found = self._find(delivery.queue)
-            if _is_held(found, delivery):
-                message = found.messages[int(delivery.message_id)]
+            message = found.messages.get(int(delivery.message_id))
+            # A lease that ran out may be another message's turn of the key by now, so that one is not revived.
+            late = message is None or (delivery.queue in self._keys and message.visible_at <= self._clock.now())
+            if message is not None and not late and _is_held(found, delivery):
                 message.visible_at = self._clock.now() + dt.timedelta(seconds=lease_s)
             else:
                 lost.append(delivery)
@@ -159,7 +190,7 @@ class MemoryBackend:
         return QueueMetrics(
             depth=len(found.messages),
             ready=sum(message.visible_at <= now for message in found.messages.values()),
-            in_flight=sum(message.visible_at > now and message.read_count > 0 for message in found.messages.values()),
+            in_flight=sum(message.is_leased(now) for message in found.messages.values()),
             oldest_age_s=(now - oldest.enqueued_at).total_seconds() if oldest else 0.0,
             dead=len(found.dead),
         )
@@ -210,7 +241,8 @@ class MemoryBackend:
         """As `QueueBackend.redrive`."""
         _refuse(tx)
         letters = await self.withdraw(queue, message_ids)
-        self.put(queue, [redriven(letter) for letter in letters])
+        for letter in letters:
+            self.put(queue, [redriven(letter)], key=key_of(letter) if queue in self._keys else None)
         return len(letters)
 
     async def purge(self, queue: str, message_ids: Sequence[str]) -> int:
@@ -218,6 +250,10 @@ class MemoryBackend:
         found = self._find(queue)
         gone = [found.dead.pop(int(one), None) for one in message_ids if one.isdecimal()]
         return sum(message is not None for message in gone)
+
+    def _is_ordered(self, settlement: Settlement) -> bool:
+        rule = self._keys.get(settlement.delivery.queue)
+        return rule is not None and rule.ordered
 
     def _find(self, queue: str) -> _Queue:
         try:
@@ -250,7 +286,7 @@ def _delivery(queue: str, number: int, message: _Message) -> Delivery:
         queue=queue,
         message_id=str(number),
         receipt=str(message.read_count),
-        received_count=message.read_count,
+        received_count=message.read_count - message.settled,
         enqueued_at=message.enqueued_at,
         leased_until=message.visible_at,
         records=() if isinstance(content, Defect) else content,

@@ -151,3 +151,15 @@ def redriven(letter: DeadLetter) -> str:
         return letter.raw
     record = msgspec.structs.replace(letter.record, attempt=0, redrives=letter.record.redrives + 1, failure=None)
     return encode(Envelope((record,)))
+
+
+def key_of(letter: DeadLetter) -> str | None:
+    """The key that a dead letter's message had; of one that cannot be read, its headers know."""
+    key = letter.record.key if letter.readable else _object(letter.facts).get("key")
+    return str(key) if key is not None else None
+
+
+def with_key(facts: str, key: str | None) -> str:
+    """Headers that name the key of the message they came from, where its records could not be read."""
+    found = _object(facts)
+    return json.text({**found, "key": key}) if key is not None and found.get("key") is None else facts

@@ -1,6 +1,7 @@
 """What a settlement means for the engine, as values: which messages to send again and which to park. Pure."""
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -44,19 +45,41 @@ class Parked:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What stays of a message in its own place, as ordered queues want it.
+
+    Attributes:
+        origin: the id of the claimed message, which keeps it.
+        message: its text from now on.
+        delay_s: seconds before it can be claimed.
+    """
+
+    origin: str
+    message: str
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Effects:
-    """What follows when a claimed message is removed."""
+    """What follows when a claimed message is removed, or replaced by what is kept of it."""
 
     again: tuple[Again, ...]
     parked: tuple[Parked, ...]
+    kept: Kept | None = None
 
 
 NOTHING = Effects((), ())
 """The effects of a settlement whose records are all done."""
 
 
-def effects(settlement: Settlement, *, now: dt.datetime) -> Effects:
+def effects(settlement: Settlement, *, now: dt.datetime, in_place: bool = False) -> Effects:
     """What a settlement asks of the engine besides removing the message.
+
+    Args:
+        settlement: the delivery and its outcomes.
+        now: the time that delays are counted from.
+        in_place: whether what is tried again keeps the message's place, all of it together and no sooner than the
+            last of it may be; else each record is sent again by itself.
 
     Raises:
         ValueError: if there is not one outcome for each record (one in all for a delivery with a defect).
@@ -66,36 +89,39 @@ def effects(settlement: Settlement, *, now: dt.datetime) -> Effects:
         raise ValueError(f"message {delivery.message_id} has {len(delivery.records)} records, {len(outcomes)} outcomes")
     if all(isinstance(outcome, Done) for outcome in outcomes):
         return NOTHING
-    again: list[Again] = []
-    parked: list[Parked] = []
     if delivery.defect:
-        _unreadable(delivery, outcomes[0], now, again, parked)
-    for record, outcome in zip(delivery.records, outcomes, strict=False):
+        return _unreadable(delivery, outcomes[0], now, in_place=in_place)
+    left: list[tuple[Record, dt.datetime]] = []
+    parked: list[Parked] = []
+    for record, outcome in zip(delivery.records, outcomes, strict=True):
         match outcome:
             case Retry(at=at, code=code, detail=detail):
-                failed = _failed(record, delivery.received_count, code, detail, now)
-                again.append(_again(delivery, encode(Envelope((failed,))), at, now))
+                left.append((_failed(record, delivery.received_count, code, detail, now), at))
             case Snooze(until=until):
-                again.append(_again(delivery, encode(Envelope((_snoozed(record, delivery, now),))), until, now))
+                left.append((_snoozed(record, delivery, now), until))
             case Dead(code=code, detail=detail):
                 failed = _failed(record, delivery.received_count, code, detail, now)
                 parked.append(_parked(delivery, encode(Envelope((failed,))), _facts(delivery, failed, outcome, now)))
             case Done():
                 pass
+    if left and in_place:
+        text = encode(Envelope(tuple(record for record, _ in left)))
+        return Effects((), tuple(parked), Kept(delivery.message_id, text, _delay_s(max(at for _, at in left), now)))
+    again = [Again(delivery.message_id, encode(Envelope((record,))), _delay_s(at, now)) for record, at in left]
     return Effects(tuple(again), tuple(parked))
 
 
-def _unreadable(
-    delivery: Delivery, outcome: Outcome, now: dt.datetime, again: list[Again], parked: list[Parked]
-) -> None:
+def _unreadable(delivery: Delivery, outcome: Outcome, now: dt.datetime, *, in_place: bool) -> Effects:
     """A message with a defect goes on as the text it is: it has no records to count attempts in."""
     match outcome:
         case Retry(at=at) | Snooze(until=at):
-            again.append(_again(delivery, delivery.raw, at, now))
+            if in_place:
+                return Effects((), (), Kept(delivery.message_id, delivery.raw, _delay_s(at, now)))
+            return Effects((Again(delivery.message_id, delivery.raw, _delay_s(at, now)),), ())
         case Dead():
-            parked.append(_parked(delivery, delivery.raw, _facts(delivery, None, outcome, now)))
+            return Effects((), (_parked(delivery, delivery.raw, _facts(delivery, None, outcome, now)),))
         case Done():
-            pass
+            return NOTHING
 
 
 def _failed(record: Record, received_count: int, code: str, detail: str, now: dt.datetime) -> Record:
@@ -130,9 +156,24 @@ def _facts(delivery: Delivery, failed: Record | None, outcome: Dead, now: dt.dat
     )
 
 
-def _again(delivery: Delivery, message: str, at: dt.datetime, now: dt.datetime) -> Again:
-    return Again(delivery.message_id, message, max(0.0, (at - now).total_seconds()))
+def _delay_s(at: dt.datetime, now: dt.datetime) -> float:
+    return max(0.0, (at - now).total_seconds())
 
 
 def _parked(delivery: Delivery, message: str, facts: Facts) -> Parked:
     return Parked(delivery.message_id, message, write_facts(facts))
+
+
+def one_key_each(envelopes: Iterable[Envelope]) -> list[str | None]:
+    """The key of each envelope, for queues with a rule for keys.
+
+    Raises:
+        ValueError: if the records of one do not share their key: no rule could be kept for it.
+    """
+    keys = []
+    for envelope in envelopes:
+        own = {record.key for record in envelope.records}
+        if len(own) != 1:
+            raise ValueError("in a queue with a rule for keys an envelope holds records of one key")
+        keys.append(own.pop())
+    return keys

@@ -8,7 +8,7 @@ from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError, LeaseLostError
 from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database
-from fluxa.postgres.transaction import Transaction
+from fluxa.postgres.transaction import Row, Transaction
 from fluxa.queue.backend import (
     Capabilities,
     DeadLetterFilter,
@@ -21,12 +21,13 @@ from fluxa.queue.backend import (
     Settlement,
     SlowFacts,
 )
-from fluxa.queue.backends.parking import redriven
+from fluxa.queue.backends.parking import key_of, redriven
 from fluxa.queue.backends.pgmq import slow
 from fluxa.queue.backends.pgmq.claims import Claims, fences
 from fluxa.queue.backends.pgmq.dead_letters import DeadLetters
+from fluxa.queue.backends.pgmq.keyed import prepare_keys
 from fluxa.queue.backends.pgmq.tables import DEAD_SUFFIX, checked, dead_table, statement, table
-from fluxa.queue.backends.settling import Effects, effects
+from fluxa.queue.backends.settling import Again, Effects, Kept, effects, one_key_each
 from fluxa.queue.envelope import encode
 from fluxa.queue.record import DeadLetter
 
@@ -61,7 +62,7 @@ class PgmqBackend:
         self._notifier = notifier
         self._clock = clock
         self._dead = DeadLetters(database)
-        self._claims = Claims(database, listener=listener, clock=clock, chance=chance)
+        self._claims = Claims(database, listener=listener, clock=clock, chance=chance, keys=self._keys)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -87,6 +88,8 @@ class PgmqBackend:
                     f"this database's PGMQ keeps no headers with {queue}{DEAD_SUFFIX}, where the facts about a dead "
                     "letter belong; update the extension to 1.5.0 or later, then drop and create that queue again",
                 )
+            if queue in self._keys:
+                await prepare_keys(handle, queue, self._keys[queue])
             await self._dead.prepare(handle, queue)
             if await handle.fetch_value(statement("check_tuning", queue), table(queue)):
                 await handle.execute(statement("alter_storage", queue))
@@ -102,11 +105,19 @@ class PgmqBackend:
     ) -> list[str]:
         """As `QueueBackend.send`."""
         texts = [encode(envelope) for envelope in envelopes]
+        keys = one_key_each(envelopes) if queue in self._keys else None
         async with self._handle(tx) as handle:
-            rows = await handle.fetch(statement("insert_messages", queue), texts, delay_s)
+            rows = await self._insert(handle, queue, texts, keys, delay_s)
             if not delay_s:
                 self._announce(queue, handle)
         return [str(row["msg_id"]) for row in rows]
+
+    async def _insert(
+        self, handle: Transaction, queue: str, texts: list[str], keys: list[str | None] | None, delay_s: float
+    ) -> Sequence[Row]:
+        if keys is None:
+            return await handle.fetch(statement("insert_messages", queue), texts, delay_s)
+        return await handle.fetch(statement("insert_keyed", queue), texts, keys, delay_s)
 
     async def claim(self, queue: str, *, limit: int, lease_s: float, wait_s: float = 0.0) -> list[Delivery]:
         """As `QueueBackend.claim`."""
@@ -118,7 +129,9 @@ class PgmqBackend:
         by_queue: dict[str, list[tuple[Delivery, Effects]]] = {}
         for settlement in settlements:
             delivery = settlement.delivery
-            by_queue.setdefault(delivery.queue, []).append((delivery, effects(settlement, now=now)))
+            rule = self._keys.get(delivery.queue)
+            what = effects(settlement, now=now, in_place=rule is not None and rule.ordered)
+            by_queue.setdefault(delivery.queue, []).append((delivery, what))
         lost: list[Delivery] = []
         async with self._together(tx, len(by_queue)) as handle:
             for queue, settled in by_queue.items():
@@ -131,22 +144,24 @@ class PgmqBackend:
         self, handle: Transaction, queue: str, settled: Sequence[tuple[Delivery, Effects]]
     ) -> list[Delivery]:
         deliveries = [delivery for delivery, _ in settled]
+        kept = [what.kept for _, what in settled if what.kept is not None]
         again = [one for _, what in settled for one in what.again]
         parked = [one for _, what in settled for one in what.parked]
-        if again or parked:
+        if kept or again or parked:
+            keyed = queue in self._keys
             rows = await handle.fetch(
-                statement("settle_claimed", queue),
+                statement("settle_keyed" if keyed else "settle_claimed", queue),
                 *fences(deliveries),
-                [int(one.origin) for one in again],
-                [one.message for one in again],
-                [one.delay_s for one in again],
+                *(_columns(kept) if keyed else ()),
+                *_columns(again),
                 [int(one.origin) for one in parked],
                 [one.message for one in parked],
                 [one.facts for one in parked],
             )
         else:
             rows = await handle.fetch(statement("delete_claimed", queue), *fences(deliveries))
-        if any(not one.delay_s for one in again):
+        # In a queue with keys whatever is settled may be what others waited for.
+        if queue in self._keys or any(not one.delay_s for one in again):
             self._announce(queue, handle)
         gone = {str(row["msg_id"]) for row in rows}
         return [delivery for delivery in deliveries if delivery.message_id not in gone]
@@ -158,15 +173,25 @@ class PgmqBackend:
             by_queue.setdefault(delivery.queue, []).append(delivery)
         lost: list[Delivery] = []
         for queue, held in by_queue.items():
-            rows = await self._database.fetch(statement("extend_leases", queue), *fences(held), lease_s)
+            rows = await self._extend_queue(queue, held, lease_s)
             kept = {str(row["msg_id"]) for row in rows}
             lost += [delivery for delivery in held if delivery.message_id not in kept]
         return lost
 
+    async def _extend_queue(self, queue: str, held: Sequence[Delivery], lease_s: float) -> Sequence[Row]:
+        if queue not in self._keys:
+            return await self._database.fetch(statement("extend_leases", queue), *fences(held), lease_s)
+        async with self._database.transaction() as handle:
+            await handle.fetch(statement("lock_keys", queue), queue)
+            return await handle.fetch(statement("extend_keyed", queue), *fences(held), lease_s)
+
     async def metrics(self, queue: str) -> QueueMetrics:
         """As `QueueBackend.metrics`: exact up to 10 000 messages, beyond that Postgres' running count."""
         row = await self._database.fetch_row(
-            statement("measure_queue", queue), table(queue), dead_table(queue), _COUNTED_MAX + 1
+            statement("measure_queue", queue, keyed=queue in self._keys),
+            table(queue),
+            dead_table(queue),
+            _COUNTED_MAX + 1,
         )
         assert row is not None  # noqa: S101 - a select without from always gives one row
         depth = _depth(int(row["counted"]), int(row["estimated"]))
@@ -197,8 +222,8 @@ class PgmqBackend:
         async with self._together(tx, 2) as handle:
             letters = await self._dead.take(handle, queue, message_ids)
             if letters:
-                texts = [redriven(letter) for letter in letters]
-                await handle.fetch(statement("insert_messages", queue), texts, 0.0)
+                keys = [key_of(letter) for letter in letters] if queue in self._keys else None
+                await self._insert(handle, queue, [redriven(letter) for letter in letters], keys, 0.0)
                 self._announce(queue, handle)
         return len(letters)
 
@@ -245,6 +270,10 @@ class PgmqBackend:
             return
         async with self._database.transaction() as handle:
             yield handle
+
+
+def _columns(messages: Sequence[Again] | Sequence[Kept]) -> tuple[list[int], list[str], list[float]]:
+    return [int(one.origin) for one in messages], [one.message for one in messages], [one.delay_s for one in messages]
 
 
 def _depth(counted: int, estimated: int) -> int:

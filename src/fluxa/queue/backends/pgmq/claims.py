@@ -1,14 +1,15 @@
 """Claims from a queue table: which range to scan, when to sweep, how long to wait for work."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fluxa.kernel.clock import Clock
 from fluxa.postgres.listen import Listener
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Row, Transaction
-from fluxa.queue.backend import Defect, Delivery
+from fluxa.queue.backend import Defect, Delivery, KeyRule
 from fluxa.queue.backends.pgmq.horizon import Horizon
+from fluxa.queue.backends.pgmq.keyed import KeyedClaims
 from fluxa.queue.backends.pgmq.tables import statement, table
 from fluxa.queue.envelope import decode
 
@@ -21,8 +22,15 @@ class Claims:
     """The claiming half of the PGMQ backend; keeps a horizon for each queue."""
 
     def __init__(
-        self, database: Database, *, listener: Listener | None, clock: Clock, chance: Callable[[], float]
+        self,
+        database: Database,
+        *,
+        listener: Listener | None,
+        clock: Clock,
+        chance: Callable[[], float],
+        keys: Mapping[str, KeyRule],
     ) -> None:
+        self._keyed = {queue: KeyedClaims(database, queue, rule, clock) for queue, rule in keys.items()}
         self._database = database
         self._listener = listener
         self._clock = clock
@@ -49,6 +57,11 @@ class Claims:
             woken = await self._woken(queue, min(left_s, spread_s))
             pause_s = POLL_MIN_S if woken else min(POLL_MAX_S, pause_s * 2)
 
+    def shift(self, seconds: float) -> None:
+        """Every time in the tables was moved back by so much: tests let time pass so."""
+        for keyed in self._keyed.values():
+            keyed.shift(seconds)
+
     async def _woken(self, queue: str, timeout_s: float) -> bool:
         if self._listener is not None:
             return await self._listener.wait(queue, timeout_s)
@@ -56,6 +69,9 @@ class Claims:
         return False
 
     async def _claim_now(self, queue: str, limit: int, lease_s: float, *, hinted: bool) -> list[Row]:
+        keyed = self._keyed.get(queue)
+        if keyed is not None:
+            return await keyed.claim(limit, lease_s)
         horizon = self._horizons.setdefault(queue, Horizon())
         async with self._database.connection() as handle:
             claim = _Claim(handle, queue, horizon, lease_s, self._clock)
@@ -130,7 +146,7 @@ def _delivery(queue: str, row: Row) -> Delivery:
         queue=queue,
         message_id=str(row["msg_id"]),
         receipt=str(row["read_ct"]),
-        received_count=row["read_ct"],
+        received_count=row["read_ct"] - row["settled"],
         enqueued_at=row["enqueued_at"],
         leased_until=row["vt"],
         records=() if isinstance(content, Defect) else content,

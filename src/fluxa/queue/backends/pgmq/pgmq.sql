@@ -55,7 +55,7 @@ update {queue} as message
 set vt = clock_timestamp() + make_interval(secs => $4), read_ct = message.read_ct + 1
 from ready cross join set_config('synchronous_commit', 'off', true) as hasty
 where message.msg_id = ready.msg_id
-returning message.msg_id, message.read_ct, message.enqueued_at, message.vt, message.message::text as raw
+returning message.msg_id, message.read_ct, message.enqueued_at, message.vt, message.message::text as raw, 0 as settled
 
 -- name: read_last_id
 -- The sequence's value costs one page, however many dead rows the table has. Null before the first message.
@@ -103,7 +103,7 @@ returning message.msg_id
 select
     (select count(*) from (select from {queue} limit $3) as sample) as counted,
     (select count(*) from (select from {queue} where vt > clock_timestamp() limit $3) as sample) as hidden,
-    (select count(*) from (select from {queue} where vt > clock_timestamp() and read_ct > 0 limit $3) as sample) as leased,
+    (select count(*) from (select from {queue} where vt > clock_timestamp() and {leased} limit $3) as sample) as leased,
     (select count(*) from (select from {dead} limit $3) as sample) as dead_counted,
     coalesce(
         (select extract(epoch from clock_timestamp() - enqueued_at)::float8 from {queue} order by msg_id limit 1), 0

@@ -13,7 +13,8 @@ DEAD_SUFFIX = "_dlq"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,42}\Z")
 _PLAIN: Mapping[str, str] = load("fluxa.queue.backends.pgmq", "pgmq.sql")
 _SLOW: Mapping[str, str] = load("fluxa.queue.backends.pgmq", "slow.sql")
-_STATEMENTS: Mapping[str, str] = {**_PLAIN, **_SLOW}
+_KEYED: Mapping[str, str] = load("fluxa.queue.backends.pgmq", "keyed.sql")
+_STATEMENTS: Mapping[str, str] = {**_PLAIN, **_SLOW, **_KEYED}
 
 # An ordered queue keeps a retried message in its row. What was settled of its reads is written beside it, since the
 # number of reads itself only grows: it fences.
