@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxa.queue.backends.pgmq.horizon import HEAD_S, LAG_S, SWEEP_MIN_S, SWEEP_SHARE, Horizon
+from fluxa.queue.backends.pgmq.claiming.horizon import HEAD_S, LAG_S, SWEEP_MIN_S, SWEEP_SHARE, Horizon
 
 
 def test_the_floor_follows_the_head_a_quarter_of_a_second_behind() -> None:

@@ -8,8 +8,8 @@ from fluxa.postgres.listen import Listener
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Row, Transaction
 from fluxa.queue.backend import Defect, Delivery, KeyRule
-from fluxa.queue.backends.pgmq.horizon import Horizon
-from fluxa.queue.backends.pgmq.keyed import KeyedClaims
+from fluxa.queue.backends.pgmq.claiming.horizon import Horizon
+from fluxa.queue.backends.pgmq.claiming.keyed import KeyedClaims
 from fluxa.queue.backends.pgmq.tables import statement, table
 from fluxa.queue.envelope import decode
 

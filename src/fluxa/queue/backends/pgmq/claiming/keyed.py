@@ -12,10 +12,10 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Row, Transaction
 from fluxa.queue.backend import KeyRule
-from fluxa.queue.backends.pgmq.keybook import KeyBook, Low
-from fluxa.queue.backends.pgmq.pace import Pace, Pass
+from fluxa.queue.backends.pgmq.claiming.keybook import KeyBook, Low
+from fluxa.queue.backends.pgmq.claiming.pace import Pace, Pass
 from fluxa.queue.backends.pgmq.tables import statement, table
-from fluxa.queue.backends.pgmq.timeline import Mark, Timeline
+from fluxa.queue.backends.pgmq.claiming.timeline import Mark, Timeline
 
 LOOK = 2000
 """Rows that one look passes; only their keys come back."""

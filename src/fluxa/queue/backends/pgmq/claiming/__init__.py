@@ -1,0 +1,1 @@
+"""How messages are claimed from PGMQ's tables: where to look, how often, and whose turn it is."""
