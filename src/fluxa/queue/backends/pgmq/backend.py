@@ -24,8 +24,8 @@ from fluxa.queue.backend import (
 from fluxa.queue.backends.parking import key_of, redriven
 from fluxa.queue.backends.pgmq import slow
 from fluxa.queue.backends.pgmq.claiming.claims import Claims, fences
-from fluxa.queue.backends.pgmq.dead_letters import DeadLetters
 from fluxa.queue.backends.pgmq.claiming.keyed import prepare_keys
+from fluxa.queue.backends.pgmq.dead_letters import DeadLetters
 from fluxa.queue.backends.pgmq.tables import DEAD_SUFFIX, checked, dead_table, statement, table
 from fluxa.queue.backends.settling import Again, Effects, Kept, effects, one_key_each
 from fluxa.queue.envelope import encode

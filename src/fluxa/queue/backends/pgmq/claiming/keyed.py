@@ -14,8 +14,8 @@ from fluxa.postgres.transaction import Row, Transaction
 from fluxa.queue.backend import KeyRule
 from fluxa.queue.backends.pgmq.claiming.keybook import KeyBook, Low
 from fluxa.queue.backends.pgmq.claiming.pace import Pace, Pass
-from fluxa.queue.backends.pgmq.tables import statement, table
 from fluxa.queue.backends.pgmq.claiming.timeline import Mark, Timeline
+from fluxa.queue.backends.pgmq.tables import statement, table
 
 LOOK = 2000
 """Rows that one look passes; only their keys come back."""
