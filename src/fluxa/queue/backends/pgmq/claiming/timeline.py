@@ -1,9 +1,4 @@
-"""Which rows of a queue, in the order of the time they are due, have not been looked at yet. Pure: no I/O.
-
-Time that passed once needs no second look, but for transactions that were still open then: what they wrote carries a
-time from before their commit. So each mark takes note of who is open, and when one of them is seen no more, the look
-goes back to where it was first seen. Dead rows are passed once, not at each look.
-"""
+"""Which rows of a queue, in the order of the time they are due, have not been looked at yet. Pure: no I/O."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -36,7 +31,12 @@ class _Seen:
 
 
 class Timeline:
-    """What one process has seen of one queue."""
+    """What one process has seen of one queue.
+
+    Time that passed once needs no second look, but for transactions that were still open then: what they wrote
+    carries a time from before their commit. So each mark takes note of who is open, and when one of them is seen no
+    more, the look goes back to where it was first seen. Dead rows are passed once, not at each look.
+    """
 
     def __init__(self) -> None:
         self._from: tuple[dt.datetime, int] | None = None
