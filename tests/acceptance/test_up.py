@@ -145,7 +145,7 @@ def _replaced(program: Program, name: str, pid: int) -> bool:
 async def test_each_service_that_is_killed_comes_back(tmp_path: Path, database: Database) -> None:
     async with stack(tmp_path / "home", "--processors", "2", FLUXA_DATABASE_URL=database.config.url) as program:
         before = program.state["children"]
-        assert set(before) == {"ingest", "query", "processor-1", "processor-2"}
+        assert set(before) == {"ingest", "query", "processor-1", "processor-2", "station"}
         async with _client(program) as client:
             for name, pid in before.items():
                 os.kill(pid, signal.SIGKILL)

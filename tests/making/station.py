@@ -16,8 +16,12 @@ from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.ids import Tenant
 from fluxa.postgres.pool import Database
 from fluxa.queue.backend import DeadLetterFilter, Envelope, QueueBackend, Settlement
-from fluxa.queue.backends.pgmq.backend import PgmqBackend
+from fluxa.queue.backends.pgmq import PgmqBackend, PgmqInsight
+from fluxa.queue.dead_letters.quarantine import Quarantine
+from fluxa.queue.dead_letters.tasks import RedriveTasks
 from fluxa.queue.health.controls import Controls
+from fluxa.queue.health.monitor import QueueMonitor
+from fluxa.queue.health.snapshot import HealthReader
 from fluxa.queue.outcome import Dead
 from fluxa.queue.record import DeadLetter, Record
 from fluxa.queue.registry import QueueSpec, Registry
@@ -86,12 +90,30 @@ async def open_station(database: Database, specs: Sequence[QueueSpec] | None = N
     """The station, answering over HTTP, with a key for the default tenant and for another one."""
     clock, signals, log = SystemClock(), Signals(), io.StringIO()
     logger = make_logger("station", stream=log)
-    registry = Registry(specs or (QueueSpec("jobs"), QueueSpec("mails", priority=2)))
+    registry = Registry(specs or (QueueSpec("jobs", priority=1), QueueSpec("mails", priority=2)))
     backend = PgmqBackend(database, listener=None, notifier=None, clock=clock, keys=registry.key_rules)
     for spec in registry:
         await backend.create(spec.name)
+    reader = HealthReader(
+        database=database,
+        backend=backend,
+        insight=PgmqInsight(database),
+        registry=registry,
+        clock=clock,
+        hook=signals.hear,
+    )
+    monitor = QueueMonitor(reader, registry, metrics=Metrics(), clock=clock, hook=signals.hear)
+    door = QueueDoor(
+        registry=registry,
+        backend=backend,
+        controls=Controls(database),
+        tasks=RedriveTasks(database, backend, registry=registry),
+        quarantine=Quarantine(database, backend),
+        reader=reader,
+        monitor=monitor,
+    )
     rows = [
-        *routes(QueueDoor(registry, backend, Controls(database))),
+        *routes(door),
         *health.routes("station", Readiness({}, logger), Metrics()),
         problems.route(),
     ]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import fluxa
 from fluxa.apps.database import open_database, open_wakeups
-from fluxa.apps.engines import queue_backend
+from fluxa.apps.engines import health_reader, queue_backend, queue_monitor
 from fluxa.apps.observe import Telemetry, observe
 from fluxa.apps.process import Tie
 from fluxa.apps.server import Draining, limits_of, listen, serve, url_of
@@ -17,6 +17,8 @@ from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres.pool import Database
+from fluxa.queue.dead_letters.quarantine import Quarantine
+from fluxa.queue.dead_letters.tasks import RedriveTasks
 from fluxa.queue.health.controls import Controls
 from fluxa.queue.registry import built_in
 from fluxa.station.queues.routes import QueueDoor, routes
@@ -47,11 +49,22 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         registry = built_in()
         for spec in registry:
             await backend.create(spec.name)
+        monitor = queue_monitor(settings, told, database, backend, registry)
+        await life.start(monitor)
         draining = Draining()
         readiness = health.Readiness({"accepting": draining.check, "database": database.check}, told.logger)
+        door = QueueDoor(
+            registry=registry,
+            backend=backend,
+            controls=Controls(database),
+            tasks=RedriveTasks(database, backend, registry=registry),
+            quarantine=Quarantine(database, backend),
+            reader=health_reader(settings, database, backend, registry, hook=told.hook),
+            monitor=monitor,
+        )
         rows = [
-            *routes(QueueDoor(registry, backend, Controls(database))),
-            *health.routes(SERVICE, readiness, told.metrics),
+            *routes(door),
+            *health.routes(SERVICE, readiness, told.metrics, (monitor.refresh,)),
             problems.route(),
         ]
         rows.append(openapi.route(rows, version=fluxa.__version__))

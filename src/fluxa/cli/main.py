@@ -26,7 +26,7 @@ class _Place:
 
 
 COMMANDS: Mapping[str, _Place] = {
-    "up": _Place("run", "Run everything on this machine: Postgres, ingest, processor, query.", "up"),
+    "up": _Place("run", "Run everything on this machine: Postgres, ingest, processor, query, station.", "up"),
     "ingest": _Place("run", "Run the service that takes events in.", "ingest"),
     "processor": _Place("run", "Run the process that stores events.", "processor"),
     "query": _Place("run", "Run the service that answers questions about events.", "query"),

@@ -95,7 +95,7 @@ async def test_a_parameter_that_is_wrong_is_named(database: Database, query: str
         assert (answer.status_code, answer.json()["pointer"]) == (400, f"/{name}")
 
 
-@pytest.mark.parametrize("message_id", ["1", "0", "x", "9" * 40, "%00", "..", "1%2F2"])
+@pytest.mark.parametrize("message_id", ["1", "0", "x", "9" * 40, "%00", "1%2F2"])
 async def test_a_letter_that_is_not_there_is_not_found(database: Database, message_id: str) -> None:
     async with open_station(database) as stand, stand.client() as client:
         assert (await client.get(f"{PATH}/{message_id}")).status_code == 404

@@ -180,6 +180,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra=SECRET,
         ),
     ] = None
+    queue_processor_budget_max_s: Annotated[
+        float,
+        Meta(
+            gt=0, le=3600, description="How long one POST /process-queues may work at most; also what it takes unasked."
+        ),
+    ] = 50.0
     queue_processor_override_token: Annotated[
         str | None,
         Meta(description="Opens POST /process-queues without a signature; every use is a warning.", extra=SECRET),
@@ -211,6 +217,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
     query_url: Annotated[
         str | None, Meta(description="Where commands ask. None: the stack that fluxa up runs, else query_port.")
+    ] = None
+    station_url: Annotated[
+        str | None,
+        Meta(description="Where commands steer queues. None: the stack that fluxa up runs, else station_port."),
     ] = None
 
     @property

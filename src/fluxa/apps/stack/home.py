@@ -1,4 +1,4 @@
-"""The files that a local stack keeps in its home folder: who runs there, and the local user's API key."""
+"""The files that a local stack keeps in its home folder: who runs there, and the local user's credentials."""
 
 import contextlib
 import datetime as dt
@@ -20,17 +20,19 @@ _LOCK = "run.lock"
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """The local user's API key.
+    """The local user's API key, and the secret that signs the calls of cron jobs.
 
     Attributes:
-        tenant: whose data it opens.
+        tenant: whose data the key opens.
         key_id: its public part, as `fluxa apikey list` shows it.
         api_key: the whole key.
+        cron_secret: what the stack knows its cron jobs by where the settings name nothing.
     """
 
     tenant: str
     key_id: str
     api_key: str
+    cron_secret: str = ""
 
 
 class RunState(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +44,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
         ingest_url: where events are sent.
         query_url: where they are asked for.
         processor_urls: health and metrics of each processor.
+        station_url: where queues are shown and steered.
         children: process id of each child by name.
     """
 
@@ -51,6 +54,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     query_url: str
     processor_urls: tuple[str, ...]
     children: dict[str, int]
+    station_url: str = ""
 
 
 def prepare(home: Path) -> None:

@@ -1,6 +1,7 @@
 """A whole stack on one machine: database, migrations, the local user's key, and the supervised services."""
 
 import asyncio
+import secrets
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,7 @@ from fluxa.postgres.pool import Database
 
 _STOP_MARGIN_S = 10.0
 """What a child may need beyond its requests in flight: the last flush, the pool, the embedded Postgres."""
+_SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Sockets:
 
     ingest: socket.socket
     query: socket.socket
+    station: socket.socket
     processors: tuple[socket.socket, ...]
 
     @classmethod
@@ -48,6 +51,7 @@ class Sockets:
         try:
             bound.append(bind(settings.ingest_host, settings.ingest_port, setting="ingest_port"))
             bound.append(bind(settings.query_host, settings.query_port, setting="query_port"))
+            bound.append(bind(settings.station_host, settings.station_port, setting="station_port"))
             for number in range(processors):
                 port = settings.processor_port + number if settings.processor_port else 0
                 bound.append(bind(settings.processor_host, port, setting="processor_port"))
@@ -57,11 +61,11 @@ class Sockets:
             raise
         for one in bound:
             one.listen(settings.http_backlog)  # who connects while a service starts waits instead of being refused
-        return cls(bound[0], bound[1], tuple(bound[2:]))
+        return cls(bound[0], bound[1], bound[2], tuple(bound[3:]))
 
     async def close(self) -> None:
         """Close what is still open."""
-        for one in (self.ingest, self.query, *self.processors):
+        for one in (self.ingest, self.query, self.station, *self.processors):
             one.close()
 
 
@@ -136,8 +140,8 @@ class Stack:
         sockets = Sockets.bind(settings, self._processors)
         life.on_stop(sockets.close)
         url = await locate(life, settings, hook=self._told.hook)
-        await self._prepare_database(url)
-        supervisor = self._supervisor = self._supervise(sockets)
+        credentials = await self._prepare_database(url)
+        supervisor = self._supervisor = self._supervise(sockets, credentials)
         life.on_stop(supervisor.stop)
         await supervisor.start()
         state = self._state(sockets, supervisor)
@@ -145,7 +149,7 @@ class Stack:
         home.write_run_state(self._home, state)
         self._on_ready(state)
 
-    async def _prepare_database(self, url: str) -> None:
+    async def _prepare_database(self, url: str) -> Credentials:
         database = Database(pool_config(self._settings, url, "up"))
         await database.start()
         try:
@@ -154,13 +158,16 @@ class Stack:
                     self._told.logger.info("migrated", number=step.number, name=step.name)
             else:
                 await migrate.check(database)  # a database of others is changed when they say so: fluxa db migrate
-            await _ensure_credentials(self._home, database, self._settings.default_tenant)
+            return await _ensure_credentials(self._home, database, self._settings.default_tenant)
         finally:
             await database.stop()
 
-    def _supervise(self, sockets: Sockets) -> Supervisor:
+    def _supervise(self, sockets: Sockets, credentials: Credentials) -> Supervisor:
         # Children must not bind by themselves: what they listen on is handed to them.
-        environment = environment_of(msgspec.structs.replace(self._settings, home=str(self._home)))
+        cron_secrets = self._settings.cron_secrets or credentials.cron_secret
+        environment = environment_of(
+            msgspec.structs.replace(self._settings, home=str(self._home), cron_secrets=cron_secrets)
+        )
 
         def plan(name: str, command: str, listen: socket.socket) -> ChildPlan:
             return ChildPlan(name, (sys.executable, "-m", "fluxa", command), environment, listen)
@@ -171,7 +178,12 @@ class Stack:
         ]
         stop_s = self._settings.shutdown_notice_s + self._settings.shutdown_timeout_s + _STOP_MARGIN_S
         return Supervisor(
-            [*processors, plan("query", "query", sockets.query), plan("ingest", "ingest", sockets.ingest)],
+            [
+                *processors,
+                plan("query", "query", sockets.query),
+                plan("ingest", "ingest", sockets.ingest),
+                plan("station", "station", sockets.station),
+            ],
             hook=self._told.hook,
             clock=self._clock,
             on_line=self._on_line,
@@ -196,6 +208,7 @@ class Stack:
             started_at=self._clock.now(),
             ingest_url=url_of(sockets.ingest),
             query_url=url_of(sockets.query),
+            station_url=url_of(sockets.station),
             processor_urls=tuple(url_of(one) for one in sockets.processors),
             children=supervisor.pids,
         )
@@ -204,11 +217,15 @@ class Stack:
         home.remove_run_state(self._home)
 
 
-async def _ensure_credentials(folder: Path, database: Database, tenant: str) -> None:
-    """Make the local user's key, unless there is one that this database knows."""
+async def _ensure_credentials(folder: Path, database: Database, tenant: str) -> Credentials:
+    """The local user's credentials: a key that this database knows, and a secret for cron jobs; made if missing."""
     keys = ApiKeys(database)
-    kept = home.read_credentials(folder)
-    if kept is not None and await keys.find(kept.key_id) is not None:
-        return
-    made = await keys.create(tenant, "local user, made by fluxa up")
-    home.write_credentials(folder, Credentials(tenant=tenant, key_id=made.key.key_id, api_key=made.token))
+    kept = found = home.read_credentials(folder)
+    if found is None or await keys.find(found.key_id) is None:
+        made = await keys.create(tenant, "local user, made by fluxa up")
+        found = Credentials(tenant=tenant, key_id=made.key.key_id, api_key=made.token)
+    secret = (kept.cron_secret if kept else "") or secrets.token_urlsafe(_SECRET_BYTES)
+    found = msgspec.structs.replace(found, cron_secret=secret)
+    if found != kept:
+        home.write_credentials(folder, found)
+    return found

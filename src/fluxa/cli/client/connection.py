@@ -52,6 +52,17 @@ def find_target(settings: Settings) -> Target:
     return Target(_checked(ingest, "ingest_url"), _checked(query, "query_url"), api_key)
 
 
+def station_url(settings: Settings) -> str:
+    """Where the station is: what the settings say, else the stack that runs on this home, else this machine.
+
+    Raises:
+        FluxaError: `Configuration`, for a setting that is no URL.
+    """
+    state = home.read_run_state(settings.home_folder)
+    found = settings.station_url or (state.station_url if state else "") or _local(settings.station_port)
+    return _checked(found, "station_url")
+
+
 def relocate(settings: Settings, known: Target) -> Target:
     """The same target where it is now: a stack that was started again may have other ports."""
     return find_target(settings) if home.read_run_state(settings.home_folder) is not None else known

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -97,12 +98,15 @@ def station(
 def up(
     context: typer.Context,
     port: Annotated[
-        int | None, typer.Option(help="Port of ingest; query and processors take the next ones. 0: free ones.")
+        int | None,
+        typer.Option(
+            help="Port of ingest; query and processors take the next ones, the station the one 20 above. 0: free ones."
+        ),
     ] = None,
     processors: Annotated[int, typer.Option(min=1, max=64, help="How many processors.")] = 1,
     raw: Annotated[bool, typer.Option("--raw", help="Print log lines as JSON, as they come.")] = False,
 ) -> None:
-    """Run everything on this machine until Ctrl-C: Postgres, ingest, processor, query."""
+    """Run everything on this machine until Ctrl-C: Postgres, ingest, processor, query, station."""
     settings = output.effective(context, **_ports(port)).settings
     lines = _Lines(raw=raw or not sys.stderr.isatty(), clock=SystemClock())
     told = observe("up", settings.log_level, on_line=lambda line: lines.show("up", line))
@@ -117,12 +121,14 @@ def up(
     asyncio.run(stack.run())
 
 
+_PLACES: Mapping[str, int] = {"ingest_port": 0, "query_port": 1, "processor_port": 2, "station_port": 20}
+"""Where services listen, from the first port on; as the settings' own defaults do."""
+
+
 def _ports(port: int | None) -> dict[str, int]:
     if port is None:
         return {}
-    return {
-        name: port + place if port else 0 for place, name in enumerate(("ingest_port", "query_port", "processor_port"))
-    }
+    return {name: port + place if port else 0 for name, place in _PLACES.items()}
 
 
 def _banner(settings: Settings, state: RunState) -> None:
@@ -134,6 +140,7 @@ def _banner(settings: Settings, state: RunState) -> None:
         f"  ingest     {state.ingest_url}\n"
         f"  query      {state.query_url}\n"
         f"  processors {' '.join(state.processor_urls)}\n"
+        f"  station    {state.station_url}\n"
         f"  API key    {escape(str(folder / home.CREDENTIALS))} (the commands below find it there)\n\n"
         f"In another terminal:\n"
         f"  fluxa {escape(here)}events send --type hello --source me --data '{{\"n\": 1}}'\n"

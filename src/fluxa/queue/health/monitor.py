@@ -78,8 +78,13 @@ class QueueMonitor:
 
     async def refresh(self) -> None:
         """Have gauges that are at most a second old; never raises."""
+        await self.recent()
+
+    async def recent(self) -> Snapshot:
+        """How the queues were at most a second ago."""
         if self._latest is None or self._clock.monotonic() - self._taken_s > _FRESH_S:
-            await self.snapshot()
+            return await self.snapshot()
+        return self._latest
 
     async def snapshot(self) -> Snapshot:
         """How the queues are now; those who ask at the same time get the same."""

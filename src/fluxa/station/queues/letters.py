@@ -42,7 +42,7 @@ class Letters:
 
     async def list(self, call: Call, scope: Scope, _receive: Receive, send: Send) -> None:
         """A page of dead letters."""
-        queue = queue_of(call, self.registry).name
+        spec = queue_of(call, self.registry)
         query = Query(scope, _NAMES)
         which = DeadLetterFilter(
             codes=_given(query.text("code")),
@@ -53,19 +53,21 @@ class Letters:
         )
         limit = query.integer("limit", default=LIMIT_DEFAULT, minimum=1, maximum=LIMIT_MAX)
         after = query.integer("after", default=0, minimum=0, maximum=10**18 - 1)
-        found = await self.backend.dead_letters(queue, which, limit=limit, after=str(after) if after else None)
+        found = await self.backend.dead_letters(spec.name, which, limit=limit, after=str(after) if after else None)
         last = found[-1].message_id if len(found) == limit else None
-        await send_response(send, json_response(LetterPage([view(letter) for letter in found], last)))
+        items = [view(letter, spec.retry.class_of) for letter in found]
+        await send_response(send, json_response(LetterPage(items, last)))
 
     async def get(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
         """One dead letter."""
-        queue, message_id = queue_of(call, self.registry).name, call.path_params["id"]
-        found = await self.backend.dead_letters(queue, DeadLetterFilter(message_ids=(message_id,)), limit=1)
+        spec, message_id = queue_of(call, self.registry), call.path_params["id"]
+        found = await self.backend.dead_letters(spec.name, DeadLetterFilter(message_ids=(message_id,)), limit=1)
         if not found:
             raise FluxaError(
-                ErrorCode.NOT_FOUND, f"There is no such dead letter of {queue}: it may have been sent again or deleted."
+                ErrorCode.NOT_FOUND,
+                f"There is no such dead letter of {spec.name}: it may have been sent again or deleted.",
             )
-        await send_response(send, json_response(whole_view(found[0])))
+        await send_response(send, json_response(whole_view(found[0], spec.retry.class_of)))
 
     def routes(self) -> tuple[Route, ...]:
         """The rows."""

@@ -1,16 +1,50 @@
 """What the queue routes take and answer. Not: how it is found, or the drain's own report (drain)."""
 
 import datetime as dt
+import enum
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from fluxa.kernel.errors import RetryClass
+from fluxa.queue.dead_letters.choice import REDRIVES_MAX
+from fluxa.queue.dead_letters.quarantine import Quarantined
+from fluxa.queue.dead_letters.tasks import RedriveTask
+from fluxa.queue.health.facts import Measure, State
+from fluxa.web.queries import PLAIN_TEXT, TEXT_MAX
 
-Text = Annotated[str, Meta(min_length=1, max_length=200)]
+REDRIVE_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+"""What the id of a redrive looks like."""
+
 Reason = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"\S")]
-Names = Annotated[tuple[Text, ...], Meta(max_length=1000)]
+Text = Annotated[str, Meta(min_length=1, max_length=TEXT_MAX, pattern=PLAIN_TEXT)]
+Names = Annotated[tuple[Text, ...], Meta(max_length=10_000)]
+Moment = Annotated[dt.datetime, Meta(tz=True)]
+
+
+class Verdict(enum.StrEnum):
+    """Whether the queues are well."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    """Work goes on, and somebody should look: dead letters, a resting, failing, unserved or unknown queue."""
+    UNHEALTHY = "unhealthy"
+    """A queue is deeper or older than its watermark, or nothing is known of any queue."""
+
+
+class QueuesVerdict(msgspec.Struct, frozen=True):
+    """What monitors are told.
+
+    Attributes:
+        status: the verdict on all queues together.
+        queues: the one word about each, by name.
+        exceeded: which watermarks are exceeded, by queue.
+    """
+
+    status: Verdict
+    queues: dict[str, State]
+    exceeded: dict[str, list[Measure]]
 
 
 class PauseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,4 +138,82 @@ class LetterPage(msgspec.Struct, frozen=True):
     """
 
     items: list[LetterView]
+    next: str | None
+
+
+class RedriveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters go back, and how. Several filters narrow each other.
+
+    Attributes:
+        codes: only letters of these error codes.
+        message_ids: only these dead letters.
+        record_ids: only letters of these records.
+        keys: only letters of these keys.
+        failed_from: only what failed last at this time or later.
+        failed_before: only what failed last before this time.
+        all: said when no filter is: all letters that may go back.
+        force: permanent or security codes whose letters are meant to go back all the same.
+        redrives_max: letters sent back so often stay; null: any number.
+        rate_per_s: letters a second at most; null: as fast as it goes.
+        dry_run: only say what would go back.
+        redrive_id: names the redrive; a request that is repeated under the same name orders nothing new.
+    """
+
+    codes: Names = ()
+    message_ids: Names = ()
+    record_ids: Names = ()
+    keys: Names = ()
+    failed_from: Moment | None = None
+    failed_before: Moment | None = None
+    all: bool = False
+    force: Names = ()
+    redrives_max: Annotated[int, Meta(ge=1, le=1_000_000)] | None = REDRIVES_MAX
+    rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    dry_run: bool = False
+    redrive_id: Annotated[str, Meta(pattern=REDRIVE_ID_PATTERN)] | None = None
+
+
+class RedrivePlanView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a redrive would do now.
+
+    Attributes:
+        total: letters that are meant.
+        moving: how many would go back.
+        by_code: these by error code.
+        by_class: these by retry class.
+        refused: how many would stay: their class forbids it, or they were sent back too often.
+        refused_by_code: these by error code.
+        looped: how many would stay because they were sent back too often.
+        quarantined: how many would be quarantined, since they were altered.
+    """
+
+    total: int
+    moving: int
+    by_code: dict[str, int]
+    by_class: dict[str, int]
+    refused: int
+    refused_by_code: dict[str, int]
+    looped: int
+    quarantined: int
+
+
+class RedriveList(msgspec.Struct, frozen=True):
+    """Redrives, the newest first.
+
+    Attributes:
+        items: the redrives.
+    """
+
+    items: list[RedriveTask]
+
+
+class QuarantinePage(msgspec.Struct, frozen=True):
+    """A page of messages in quarantine, first found first.
+
+    Attributes:
+        items: the messages.
+        next: `after` of the next page; null on the last one.
+    """
+
+    items: list[Quarantined]
     next: str | None
