@@ -55,7 +55,8 @@ class Producer:
                 no JSON, `Configuration` if the engine cannot be part of a transaction, `DBConnectionError`.
         """
         spec = self._registry.get(queue)
-        if tx is not None and not self._backend.capabilities.transactional_send:
+        able = self._backend.capabilities_of(queue)
+        if tx is not None and not able.transactional_send:
             raise FluxaError(
                 ErrorCode.CONFIGURATION, f"The engine of {queue} cannot be part of a transaction: send without tx."
             )
@@ -74,8 +75,8 @@ class Producer:
             for place, payload in enumerate(payloads)
         ]
         if records:
-            most_bytes = self._backend.capabilities.max_message_bytes // _ENVELOPE_SHARE
-            envelopes = packed(records, records_max=spec.envelope_records, bytes_max=most_bytes)
+            bytes_max = able.max_message_bytes // _ENVELOPE_SHARE
+            envelopes = packed(records, records_max=spec.envelope_records, bytes_max=bytes_max)
             await self._backend.send(queue, envelopes, delay_s=delay_s, tx=tx)
         return [record.id for record in records]
 

@@ -8,6 +8,7 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.queue.backend import KeyRule
 from fluxa.queue.policy import RetryPolicy
 from fluxa.resilience.breaker import BreakerPolicy
+from fluxa.resilience.budget import BudgetPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class QueueSpec:
         envelope_records: records that a producer packs into one message at most; 1 for slow work.
         retry: how failed work is repeated, and the class of error codes in this queue.
         breaker: when the queue rests because all its work fails.
+        budget: which part of its work in one process may be retries.
         keys: how records of one key are kept apart; None: they are not.
         watermarks: when somebody should look.
         external: whether its records are delivered over HTTP to an endpoint that settings name (QUEUE-13).
@@ -55,6 +57,7 @@ class QueueSpec:
     envelope_records: int = 1
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+    budget: BudgetPolicy = field(default_factory=BudgetPolicy)
     keys: KeyRule | None = None
     watermarks: Watermarks = field(default_factory=Watermarks)
     external: bool = False

@@ -41,6 +41,14 @@ def make_logger(service: str, *, level: str = "info", stream: TextIO | None = No
 _PROBE_SILENCE_S = 60.0
 
 
+def correlate(correlation_id: str) -> None:
+    """From now on every line of this task tells of this story; an empty text: of none."""
+    if correlation_id:
+        structlog.contextvars.bind_contextvars(correlation_id=correlation_id)
+    else:
+        structlog.contextvars.unbind_contextvars("correlation_id")
+
+
 class LogHook:
     """Writes signals as log lines; successes of single events are limited, failures never.
 
@@ -99,8 +107,12 @@ class LogHook:
                 self._redrive_advanced(signal)
             case c.RedriveEnded():
                 self._redrive_ended(signal)
+            case c.BreakerChanged() | c.MemoryLow() | c.MemoryRecovered() | c.LoopBlocked():
+                self._limits(signal)
             case (
                 c.RedrivesSeen()
+                | c.RecordsSettled()
+                | c.CallsFinished()
                 | c.DuplicatesAcknowledged()
                 | c.FlushFinished()
                 | c.RequestServed()
@@ -146,6 +158,24 @@ class LogHook:
             error_code=signal.error_code,
             detail=signal.detail,
         )
+
+    def _limits(self, signal: c.BreakerChanged | c.MemoryLow | c.MemoryRecovered | c.LoopBlocked) -> None:
+        match signal:
+            case c.BreakerChanged():
+                tell = self._logger.info if signal.state == "closed" else self._logger.warning
+                tell(
+                    "breaker changed",
+                    queue=signal.queue,
+                    state=signal.state,
+                    rest_s=round(signal.rest_s, 3),
+                    error_code=signal.error_code,
+                )
+            case c.MemoryLow():
+                self._logger.error("memory low", used_bytes=signal.used_bytes, limit_bytes=signal.limit_bytes)
+            case c.MemoryRecovered():
+                self._logger.info("memory recovered", used_bytes=signal.used_bytes, limit_bytes=signal.limit_bytes)
+            case c.LoopBlocked():
+                self._logger.warning("event loop blocked", blocked_s=round(signal.blocked_s, 3))
 
     def _maintenance(self, signal: c.MaintenanceFinished) -> None:
         if signal.status is c.Status.FAILURE:

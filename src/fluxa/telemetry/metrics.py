@@ -140,6 +140,21 @@ class Metrics:
                 self._count("fluxa_process_restarts_total", 1, signal.process)
             case c.MaintenanceFinished():
                 self._count("fluxa_maintenance_total", 1, signal.task, signal.status)
+
+            case c.RecordsSettled():
+                self._hear_settled(signal)
+            case c.CallsFinished():
+                for duration_s in signal.durations_s:
+                    self._observe("fluxa_handler_duration_seconds", duration_s, signal.queue)
+            case c.BreakerChanged():
+                self._count("fluxa_breaker_changes_total", 1, signal.queue, signal.state)
+                self.set_gauge("fluxa_breaker_open", signal.state != "closed", signal.queue)
+            case c.MemoryLow() | c.MemoryRecovered():
+                self.set_gauge("fluxa_memory_guard_closed", isinstance(signal, c.MemoryLow))
+            case c.LoopBlocked():
+                self._count("fluxa_loop_blocked_seconds_total", signal.blocked_s)
+            case c.QueuePaused() | c.QueueResumed():
+                pass  # whether a queue is paused is a gauge that is read when scraped
             case c.RedriveAdvanced():
                 for outcome in ("moved", "refused", "quarantined", "gone"):
                     self._count("fluxa_redrive_letters_total", getattr(signal, outcome), signal.queue, outcome)
@@ -162,6 +177,11 @@ class Metrics:
         self._count("worker_backend_requests_total", 1, signal.target, signal.ending)
         if signal.ending is not c.CallEnding.NOT_SENT:
             self._observe("worker_backend_request_duration_seconds", signal.latency_s, signal.target)
+
+    def _hear_settled(self, signal: c.RecordsSettled) -> None:
+        for outcome in ("done", "retried", "parked", "snoozed"):
+            if records := getattr(signal, outcome):
+                self._count("fluxa_worker_records_total", records, signal.queue, outcome)
 
     def _hear_request(self, signal: c.RequestServed) -> None:
         status = str(signal.status)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from fluxa.events.carriage import QUEUE
 from fluxa.events.process import rules, telling
 from fluxa.events.process.batch import Batch
-from fluxa.events.process.outage import Outage
 from fluxa.events.process.persist import Persisted, Persister
 from fluxa.events.process.solitude import Solitude
 from fluxa.events.process.standing import Standing
@@ -20,6 +19,7 @@ from fluxa.kernel.ids import Tenant
 from fluxa.queue.backend import Delivery, QueueBackend
 from fluxa.queue.policy import RetryPolicy
 from fluxa.queue.worker.leases import LeaseKeeper
+from fluxa.queue.worker.limits.outage import Outage
 from fluxa.queue.worker.triage import triage
 from fluxa.telemetry.catalogue import Hook, Stage, StageFinished, Status
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from fluxa.events.partitions import Partitions
 from fluxa.events.process.lane import Lane, ProcessorConfig, Shared
-from fluxa.events.process.outage import Outage
 from fluxa.events.process.persist import Persister
 from fluxa.events.process.solitude import Solitude
 from fluxa.events.process.standing import Standing
@@ -19,6 +18,7 @@ from fluxa.postgres.pool import Database
 from fluxa.providers.object_store import ObjectStore
 from fluxa.queue.backend import QueueBackend
 from fluxa.queue.health.reports import QueueReport
+from fluxa.queue.worker.limits.outage import Outage
 from fluxa.telemetry.catalogue import Hook
 
 _STALLED_S = 600.0

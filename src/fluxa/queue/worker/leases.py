@@ -10,7 +10,7 @@ from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.queue.backend import Delivery, QueueBackend
 
-_Key = tuple[str, str]
+_Key = tuple[str, str, str]
 
 
 class LeaseKeeper:
@@ -98,4 +98,5 @@ class LeaseKeeper:
 
 
 def _key(delivery: Delivery) -> _Key:
-    return delivery.queue, delivery.message_id
+    # With the receipt: this process may claim again what it lost, while its old claim is not yet given up.
+    return delivery.queue, delivery.message_id, delivery.receipt

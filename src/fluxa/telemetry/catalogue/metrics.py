@@ -33,6 +33,8 @@ class Metric:
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _OUTSIDE = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+_HANDLER = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 _HTTP = (0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 METRICS: tuple[Metric, ...] = (
@@ -88,6 +90,18 @@ METRICS: tuple[Metric, ...] = (
         ("process",),
     ),
     Metric("fluxa_maintenance_total", Kind.COUNTER, "Turns of background duties", ("task", "status")),
+    Metric(
+        "fluxa_worker_records_total",
+        Kind.COUNTER,
+        "Records that a handler finished, by outcome: done, retried, parked, snoozed",
+        ("queue", "outcome"),
+    ),
+    Metric("fluxa_handler_duration_seconds", Kind.HISTOGRAM, "Seconds a call of a handler took", ("queue",), _HANDLER),
+    Metric("fluxa_worker_in_flight", Kind.GAUGE, "Records in hand, read when scraped", ("queue",)),
+    Metric("fluxa_breaker_open", Kind.GAUGE, "1 while a queue rests or is being probed in this process", ("queue",)),
+    Metric("fluxa_breaker_changes_total", Kind.COUNTER, "Changes of a queue's breaker", ("queue", "state")),
+    Metric("fluxa_memory_guard_closed", Kind.GAUGE, "1 while the process claims nothing for want of memory"),
+    Metric("fluxa_loop_blocked_seconds_total", Kind.COUNTER, "Seconds for which handlers kept the event loop"),
     Metric(
         "fluxa_queue_depth",
         Kind.GAUGE,

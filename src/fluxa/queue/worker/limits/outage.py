@@ -1,4 +1,4 @@
-"""Remembers whether Postgres answers, for all lanes together, and tells when that changes."""
+"""Remembers whether something that all work needs answers, for all who need it, and tells when that changes."""
 
 from fluxa.kernel.clock import Clock
 from fluxa.telemetry.catalogue import Hook, OutageBegan, OutageEnded
