@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from fluxa.apps.server import bind, url_of
+from fluxa.apps.serving.server import bind, url_of
 from fluxa.apps.settings import Settings, environment_of
 from fluxa.apps.stack.supervisor import ChildPlan, RestartPolicy, Supervisor
 from fluxa.auth.api_keys import ApiKeys

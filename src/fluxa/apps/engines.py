@@ -24,10 +24,15 @@ from fluxa.telemetry.catalogue import Hook
 
 
 def queue_backend(
-    database: Database, *, listener: Listener | None = None, notifier: Notifier | None = None
+    database: Database,
+    *,
+    listener: Listener | None = None,
+    notifier: Notifier | None = None,
+    registry: Registry | None = None,
 ) -> QueueBackend:
-    """The queues of a database; without a listener, waiting claims poll."""
-    return PgmqBackend(database, listener=listener, notifier=notifier, clock=SystemClock(), keys=built_in().key_rules)
+    """The queues of a database; without a listener, waiting claims poll, and without a registry it is the built-in."""
+    keys = (registry or built_in()).key_rules
+    return PgmqBackend(database, listener=listener, notifier=notifier, clock=SystemClock(), keys=keys)
 
 
 def health_reader(

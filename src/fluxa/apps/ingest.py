@@ -2,15 +2,11 @@
 
 import asyncio
 
-import fluxa
-from fluxa.apps.database import open_database, open_wakeups
+from fluxa.apps.database import open_wakeups
 from fluxa.apps.engines import object_store, queue_backend
-from fluxa.apps.observe import Telemetry, observe
 from fluxa.apps.process import Tie
-from fluxa.apps.server import Draining, limits_of, listen, serve, url_of
+from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.settings import Settings
-from fluxa.auth.api_keys import ApiKeys
-from fluxa.auth.key_guard import KeyGuard
 from fluxa.events.carriage import QUEUE
 from fluxa.events.ingest.claim_check import ClaimCheck
 from fluxa.events.ingest.collector import Collector, CollectorLimits
@@ -20,15 +16,9 @@ from fluxa.events.ingest.routes import routes
 from fluxa.events.ingest.schema_routes import schema_routes
 from fluxa.events.schemas.registry import SchemaRegistry
 from fluxa.events.schemas.store import SchemaStore
-from fluxa.kernel.clock import SystemClock
-from fluxa.kernel.lifecycle import Lifetime
-from fluxa.postgres.pool import Database
 from fluxa.providers.object_store import ObjectStore
-from fluxa.web import health, openapi, problems
-from fluxa.web.app import App
 from fluxa.web.bodies import Bodies, BodyBudget
 from fluxa.web.idempotency import RequestKeys
-from fluxa.web.identity import bearer
 from fluxa.web.routes import Route
 
 SERVICE = "ingest"
@@ -40,48 +30,18 @@ async def ingest(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
     Raises:
         FluxaError: whatever keeps the service from starting.
     """
-    told = observe(SERVICE, settings.log_level)
-    life = Lifetime()
-    bound = listen(tie, settings.ingest_host, settings.ingest_port, setting="ingest_port")
-    address = url_of(bound)
-    try:
-        database = await open_database(life, settings, SERVICE, hook=told.hook)
-        _, notifier = await open_wakeups(life, settings, database)
-        backend = queue_backend(database, notifier=notifier)
+    async with ground(settings, SERVICE, tie) as on:
+        _, notifier = await open_wakeups(on.life, settings, on.database)
+        backend = queue_backend(on.database, notifier=notifier)
         await backend.create(QUEUE)
         objects = object_store(settings)
-        collector = Collector(backend, limits=_collector_limits(settings), hook=told.hook)
-        await life.start(collector)
-        draining = Draining()
-        readiness = health.Readiness(
-            {
-                "accepting": draining.check,
-                "database": database.check,
-                "queue": lambda: backend.metrics(QUEUE),
-                "object_store": objects.check,
-            },
-            told.logger,
-        )
-        rows = [
-            *await _rows(life, settings, told, database=database, objects=objects, collector=collector),
-            *health.routes(SERVICE, readiness, told.metrics),
-            problems.route(),
-        ]
-        rows.append(openapi.route(rows, version=fluxa.__version__))
-        verify = KeyGuard(ApiKeys(database), SystemClock()).verify
-        app = App(rows, identify=bearer(verify), hook=told.hook, logger=told.logger)
-        await serve(
-            app,
-            bound,
-            limits_of(settings),
+        collector = Collector(backend, limits=_collector_limits(settings), hook=on.told.hook)
+        await on.life.start(collector)
+        await on.serve(
+            await _rows(on, objects, collector),
             stopping=stopping,
-            ready=lambda: told.ready(SERVICE, address, tie),
-            drain=draining.drain,
+            checks={"queue": lambda: backend.metrics(QUEUE), "object_store": objects.check},
         )
-    finally:
-        bound.close()
-        await life.stop()
-        told.logger.info("stopped")
 
 
 def _collector_limits(settings: Settings) -> CollectorLimits:
@@ -93,27 +53,20 @@ def _collector_limits(settings: Settings) -> CollectorLimits:
     )
 
 
-async def _rows(
-    life: Lifetime,
-    settings: Settings,
-    told: Telemetry,
-    *,
-    database: Database,
-    objects: ObjectStore,
-    collector: Collector,
-) -> list[Route]:
-    """The service's own routes; what they need to run ends when `life` stops."""
-    store = SchemaStore(database)
-    registry = SchemaRegistry(store, told.logger)
-    await life.start(registry)
-    keys = RequestKeys(database, told.logger)
-    await life.start(keys)
+async def _rows(on: Ground, objects: ObjectStore, collector: Collector) -> list[Route]:
+    """The service's own routes; what they need to run ends with the process."""
+    settings = on.settings
+    store = SchemaStore(on.database)
+    registry = SchemaRegistry(store, on.told.logger)
+    await on.life.start(registry)
+    keys = RequestKeys(on.database, on.told.logger)
+    await on.life.start(keys)
     door = Door(
         collector=collector,
         claim_check=ClaimCheck(objects, inline_max_bytes=settings.claim_check_over_bytes),
         schema_check=registry,
-        clock=SystemClock(),
-        hook=told.hook,
+        clock=on.clock,
+        hook=on.told.hook,
         limits=Limits(event_bytes=settings.event_max_bytes, events=settings.request_max_events),
     )
     bodies = Bodies(

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, _Place] = {
     "ingest": _Place("run", "Run the service that takes events in.", "ingest"),
     "processor": _Place("run", "Run the process that stores events.", "processor"),
     "query": _Place("run", "Run the service that answers questions about events.", "query"),
+    "worker": _Place("run", "Run the process that works on queues with your handlers.", "worker"),
     "station": _Place("run", "Run the service that shows and steers the queues over HTTP.", "station"),
     "events": _Place("events", "Send, get, list and follow events."),
     "trace": _Place("trace", "Tell the story of a correlation id: every stage of every event."),

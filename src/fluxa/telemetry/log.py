@@ -112,7 +112,7 @@ class LogHook:
             case (
                 c.RedrivesSeen()
                 | c.RecordsSettled()
-                | c.CallsFinished()
+                | c.HandlersReturned()
                 | c.DuplicatesAcknowledged()
                 | c.FlushFinished()
                 | c.RequestServed()

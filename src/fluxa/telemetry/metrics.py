@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from fluxa.telemetry import catalogue as c
 
 Labels = tuple[str, ...]
+_OfWorker = c.RecordsSettled | c.HandlersReturned | c.BreakerChanged | c.MemoryLow | c.MemoryRecovered | c.LoopBlocked
 
 
 class _Tally:
@@ -141,20 +142,15 @@ class Metrics:
             case c.MaintenanceFinished():
                 self._count("fluxa_maintenance_total", 1, signal.task, signal.status)
 
-            case c.RecordsSettled():
-                self._hear_settled(signal)
-            case c.CallsFinished():
-                for duration_s in signal.durations_s:
-                    self._observe("fluxa_handler_duration_seconds", duration_s, signal.queue)
-            case c.BreakerChanged():
-                self._count("fluxa_breaker_changes_total", 1, signal.queue, signal.state)
-                self.set_gauge("fluxa_breaker_open", signal.state != "closed", signal.queue)
-            case c.MemoryLow() | c.MemoryRecovered():
-                self.set_gauge("fluxa_memory_guard_closed", isinstance(signal, c.MemoryLow))
-            case c.LoopBlocked():
-                self._count("fluxa_loop_blocked_seconds_total", signal.blocked_s)
-            case c.QueuePaused() | c.QueueResumed():
-                pass  # whether a queue is paused is a gauge that is read when scraped
+            case (
+                c.RecordsSettled()
+                | c.HandlersReturned()
+                | c.BreakerChanged()
+                | c.MemoryLow()
+                | c.MemoryRecovered()
+                | c.LoopBlocked()
+            ):
+                self._hear_worker(signal)
             case c.RedriveAdvanced():
                 for outcome in ("moved", "refused", "quarantined", "gone"):
                     self._count("fluxa_redrive_letters_total", getattr(signal, outcome), signal.queue, outcome)
@@ -178,10 +174,23 @@ class Metrics:
         if signal.ending is not c.CallEnding.NOT_SENT:
             self._observe("worker_backend_request_duration_seconds", signal.latency_s, signal.target)
 
-    def _hear_settled(self, signal: c.RecordsSettled) -> None:
-        for outcome in ("done", "retried", "parked", "snoozed"):
-            if records := getattr(signal, outcome):
-                self._count("fluxa_worker_records_total", records, signal.queue, outcome)
+    def _hear_worker(self, signal: _OfWorker) -> None:
+        """What a worker tells of its handlers and its limits."""
+        match signal:
+            case c.RecordsSettled():
+                for outcome in ("done", "retried", "parked", "snoozed"):
+                    if records := getattr(signal, outcome):
+                        self._count("fluxa_worker_records_total", records, signal.queue, outcome)
+            case c.HandlersReturned():
+                for duration_s in signal.durations_s:
+                    self._observe("fluxa_handler_duration_seconds", duration_s, signal.queue)
+            case c.BreakerChanged():
+                self._count("fluxa_breaker_changes_total", 1, signal.queue, signal.state)
+                self.set_gauge("fluxa_breaker_open", signal.state != "closed", signal.queue)
+            case c.MemoryLow() | c.MemoryRecovered():
+                self.set_gauge("fluxa_memory_guard_closed", isinstance(signal, c.MemoryLow))
+            case c.LoopBlocked():
+                self._count("fluxa_loop_blocked_seconds_total", signal.blocked_s)
 
     def _hear_request(self, signal: c.RequestServed) -> None:
         status = str(signal.status)

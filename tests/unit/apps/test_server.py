@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fluxa.apps.server import ServerLimits, bind, serve
+from fluxa.apps.serving.server import ServerLimits, bind, serve
 
 _REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 

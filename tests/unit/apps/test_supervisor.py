@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fluxa.apps.server import bind, url_of
+from fluxa.apps.serving.server import bind, url_of
 from fluxa.apps.stack.supervisor import ChildPlan, RestartPolicy, Supervisor
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import ErrorCode, FluxaError

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fluxa.apps.server import ServerLimits, bind, serve, url_of
+from fluxa.apps.serving.server import ServerLimits, bind, serve, url_of
 from fluxa.cli.client.connection import Target
 from fluxa.cli.client.send import Sender, SendLimits
 from fluxa.cli.client.source import Line, Wrap, read_events

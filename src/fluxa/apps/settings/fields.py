@@ -82,6 +82,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     processor_port: Annotated[
         Port, Meta(description="Port of the processor's health and metrics pages; 0 takes a free one.")
     ] = 8702
+    worker_host: Annotated[str, Meta(description="Address of the worker's health and metrics pages.")] = _LOOPBACK
+    worker_port: Annotated[
+        Port, Meta(description="Port of the worker's health and metrics pages; 0 takes a free one.")
+    ] = 8740
+    worker_app: Annotated[
+        str | None, Meta(description="The application whose handlers a worker runs, as module:attribute.")
+    ] = None
+    worker_queues: Annotated[
+        str | None, Meta(description="Queues that a worker serves, with commas between. None: all with a handler.")
+    ] = None
+    worker_concurrency: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="Handler calls that run at once in a worker, all queues together. 0: each queue's own number.",
+        ),
+    ] = 0
+    worker_memory_max_bytes: Annotated[
+        int,
+        Meta(ge=0, le=2**50, description="A worker that holds more memory claims nothing until it holds less. 0: off."),
+    ] = 0
     station_host: Annotated[str, Meta(description="Address the station (queues over HTTP) listens on.")] = _LOOPBACK
     station_port: Annotated[Port, Meta(description="Port of the station; 0 takes a free one.")] = 8720
     http_backlog: Annotated[

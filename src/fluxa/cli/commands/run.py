@@ -1,9 +1,9 @@
-"""`fluxa up`, `ingest`, `processor`, `query`, `station`: run the processes. Not: what they do (fluxa.apps)."""
+"""`fluxa up` and the commands of single processes, such as `fluxa worker`. Not: what they do (fluxa.apps)."""
 
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -20,6 +20,7 @@ from fluxa.apps.stack import home
 from fluxa.apps.stack.home import RunState
 from fluxa.apps.stack.up import Stack
 from fluxa.apps.station import station as run_station
+from fluxa.apps.worker.work import work
 from fluxa.cli import output
 from fluxa.cli.errors import stderr
 from fluxa.kernel.clock import Clock, SystemClock
@@ -34,9 +35,46 @@ Host = Annotated[str | None, typer.Option(help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")]
 
 
+def _add(name: str, work: Callable[[Settings, asyncio.Event, Tie], Awaitable[None]], text: str) -> None:
+    """A command that runs one service; its host and port are settings named after it."""
+
+    def command(
+        context: typer.Context,
+        host: Host = None,
+        port: Port = None,
+        listen_fd: ListenFd = None,
+        ready_fd: ReadyFd = None,
+        lifeline_fd: LifelineFd = None,
+        restarts: Restarts = 0,
+    ) -> None:
+        settings = output.effective(context, **{f"{name}_host": host, f"{name}_port": port}).settings
+        run(lambda stopping, tie: work(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd, restarts))
+
+    app.command(name, help=text)(command)
+
+
+_add("ingest", run_ingest, "Run the service that takes events in, until SIGTERM or Ctrl-C.")
+_add(
+    "processor",
+    process,
+    "Run a process that stores events, until SIGTERM or Ctrl-C; any number may run side by side.",
+)
+_add("query", run_query, "Run the service that answers questions about events, until SIGTERM or Ctrl-C.")
+_add("station", run_station, "Run the service that shows and steers the queues over HTTP, until SIGTERM or Ctrl-C.")
+
+
 @app.command()
-def ingest(
+def worker(
     context: typer.Context,
+    application: Annotated[
+        str | None, typer.Option("--app", help="Your application, as module:attribute.", metavar="PLACE")
+    ] = None,
+    queues: Annotated[
+        str | None, typer.Option(help="Queues to serve, with commas between; all with a handler if not given.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=0, help="Calls at once, all queues together; 0 for each queue's own number.")
+    ] = None,
     host: Host = None,
     port: Port = None,
     listen_fd: ListenFd = None,
@@ -44,54 +82,16 @@ def ingest(
     lifeline_fd: LifelineFd = None,
     restarts: Restarts = 0,
 ) -> None:
-    """Run the service that takes events in, until SIGTERM or Ctrl-C."""
-    settings = output.effective(context, ingest_host=host, ingest_port=port).settings
-    run(lambda stopping, tie: run_ingest(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd, restarts))
-
-
-@app.command()
-def processor(
-    context: typer.Context,
-    host: Host = None,
-    port: Port = None,
-    listen_fd: ListenFd = None,
-    ready_fd: ReadyFd = None,
-    lifeline_fd: LifelineFd = None,
-    restarts: Restarts = 0,
-) -> None:
-    """Run a process that stores events, until SIGTERM or Ctrl-C; any number may run side by side."""
-    settings = output.effective(context, processor_host=host, processor_port=port).settings
-    run(lambda stopping, tie: process(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd, restarts))
-
-
-@app.command()
-def query(
-    context: typer.Context,
-    host: Host = None,
-    port: Port = None,
-    listen_fd: ListenFd = None,
-    ready_fd: ReadyFd = None,
-    lifeline_fd: LifelineFd = None,
-    restarts: Restarts = 0,
-) -> None:
-    """Run the service that answers questions about events, until SIGTERM or Ctrl-C."""
-    settings = output.effective(context, query_host=host, query_port=port).settings
-    run(lambda stopping, tie: run_query(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd, restarts))
-
-
-@app.command()
-def station(
-    context: typer.Context,
-    host: Host = None,
-    port: Port = None,
-    listen_fd: ListenFd = None,
-    ready_fd: ReadyFd = None,
-    lifeline_fd: LifelineFd = None,
-    restarts: Restarts = 0,
-) -> None:
-    """Run the service that shows and steers the queues over HTTP, until SIGTERM or Ctrl-C."""
-    settings = output.effective(context, station_host=host, station_port=port).settings
-    run(lambda stopping, tie: run_station(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd, restarts))
+    """Run a process that works on queues with your handlers, until SIGTERM or Ctrl-C; any number may run."""
+    settings = output.effective(
+        context,
+        worker_app=application,
+        worker_queues=queues,
+        worker_concurrency=concurrency,
+        worker_host=host,
+        worker_port=port,
+    ).settings
+    run(lambda stopping, tie: work(settings, stopping, tie), Tie(listen_fd, ready_fd, lifeline_fd, restarts))
 
 
 @app.command()

@@ -30,7 +30,7 @@ from fluxa.queue.worker.limits.solitude import Solitude
 from fluxa.queue.worker.limits.standing import Standing
 from fluxa.queue.worker.settler import Settler
 from fluxa.queue.worker.triage import triage
-from fluxa.telemetry.catalogue import CallsFinished, Hook, LeasesLost, RecordParked, RecordRetried, RecordsSettled
+from fluxa.telemetry.catalogue import HandlersReturned, Hook, LeasesLost, RecordParked, RecordRetried, RecordsSettled
 
 _AHEAD_S = 0.25
 """Seconds of work that are claimed before a runner is free for it: enough to bridge a claim, too little to matter."""
@@ -329,7 +329,7 @@ class Serving:
     def _tell_calls(self) -> None:
         if self._caller.durations_s:
             durations_s, self._caller.durations_s = self._caller.durations_s, []
-            self._in.hook(CallsFinished(self.queue, tuple(durations_s)))
+            self._in.hook(HandlersReturned(self.queue, tuple(durations_s)))
 
     async def _pause(self, failures: int) -> None:
         """Wait before a repeat, longer each time, or until the worker stops."""

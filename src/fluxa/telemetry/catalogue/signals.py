@@ -314,8 +314,8 @@ class RecordsSettled(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class CallsFinished:
-    """Calls of a queue's handler ended, however; gathered over a moment.
+class HandlersReturned:
+    """Calls of a queue's handler came to an end, however; gathered over a moment.
 
     Attributes:
         queue: whose handler.
@@ -389,7 +389,7 @@ Signal = (
     | WatermarkCleared
     | CallFinished
     | RecordsSettled
-    | CallsFinished
+    | HandlersReturned
     | BreakerChanged
     | MemoryLow
     | MemoryRecovered

@@ -1,0 +1,1 @@
+"""How a process opens what every service needs, and serves. Not: the services."""

@@ -1,0 +1,113 @@
+"""What every process stands on: its telemetry, its socket, its database, and the way it serves. Not: its own work."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import fluxa
+from fluxa.apps.database import open_database
+from fluxa.apps.observe import Telemetry, observe
+from fluxa.apps.process import Tie
+from fluxa.apps.serving.server import Draining, limits_of, listen, serve, url_of
+from fluxa.apps.settings import Settings
+from fluxa.auth.api_keys import ApiKeys
+from fluxa.auth.key_guard import KeyGuard
+from fluxa.kernel.clock import Clock, SystemClock
+from fluxa.kernel.lifecycle import Lifetime
+from fluxa.postgres.pool import Database
+from fluxa.web import health, openapi, problems
+from fluxa.web.app import App
+from fluxa.web.identity import Guard, Identify, bearer
+from fluxa.web.routes import Auth, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A process that is about to serve.
+
+    Attributes:
+        service: which one.
+        settings: what it was told.
+        tie: its tie to a supervisor.
+        told: its telemetry.
+        life: starts its parts, and stops them in reverse when it ends.
+        database: its pool.
+        clock: the time.
+        draining: whether it has begun to stop.
+        identify: who a caller is, by API key.
+    """
+
+    service: str
+    settings: Settings
+    tie: Tie
+    told: Telemetry
+    life: Lifetime
+    database: Database
+    bound: socket.socket
+    clock: Clock
+    identify: Identify
+    draining: Draining = field(default_factory=Draining)
+
+    async def serve(
+        self,
+        rows: Sequence[Route],
+        *,
+        stopping: asyncio.Event,
+        checks: Mapping[str, health.Check],
+        refreshes: Sequence[health.Refresh] = (),
+        guards: Mapping[Auth, Guard] | None = None,
+        drain: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Serve these rows, and the pages that every process has, until `stopping` is set.
+
+        Args:
+            rows: the process's own.
+            stopping: set by whoever wants an end.
+            checks: what makes it ready, besides that it takes work and that the database answers.
+            refreshes: bring gauges up to date before a scrape.
+            guards: who may call rows with other authentication than an API key.
+            drain: what is to be done once stopping begins, besides saying that it is not ready.
+        """
+
+        async def begin_end() -> None:
+            self.draining.begin()
+            if drain is not None:
+                await drain()
+
+        ready = {"accepting": self.draining.check, "database": self.database.check, **checks}
+        readiness = health.Readiness(ready, self.told.logger)
+        table = [*rows, *health.routes(self.service, readiness, self.told.metrics, refreshes), problems.route()]
+        table.append(openapi.route(table, version=fluxa.__version__))
+        address = url_of(self.bound)
+        await serve(
+            App(table, identify=self.identify, guards=guards, hook=self.told.hook, logger=self.told.logger),
+            self.bound,
+            limits_of(self.settings),
+            stopping=stopping,
+            ready=lambda: self.told.ready(self.service, address, self.tie),
+            drain=begin_end,
+        )
+
+
+@contextlib.asynccontextmanager
+async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Ground]:
+    """Open what every service needs: the port that its settings name, and the database, its schema checked.
+
+    Raises:
+        FluxaError: whatever keeps the process from starting.
+    """
+    told = observe(service, settings.log_level)
+    life = Lifetime()
+    setting = f"{service}_port"
+    bound = listen(tie, getattr(settings, f"{service}_host"), getattr(settings, setting), setting=setting)
+    try:
+        database = await open_database(life, settings, service, hook=told.hook)
+        clock = SystemClock()
+        identify = bearer(KeyGuard(ApiKeys(database), clock).verify)
+        yield Ground(service, settings, tie, told, life, database, bound, clock, identify)
+    finally:
+        bound.close()
+        await life.stop()
+        told.logger.info("stopped")

@@ -1,0 +1,1 @@
+"""The worker process and the application of the user that it runs."""

@@ -1,0 +1,154 @@
+"""The worker: serves the queues of a user's application, and what queues need beside it; health and metrics."""
+
+import asyncio
+import random
+from dataclasses import replace
+
+from fluxa.application import Fluxa
+from fluxa.apps.database import open_wakeups, pool_config
+from fluxa.apps.engines import external_queues, queue_backend, queue_monitor
+from fluxa.apps.process import Tie
+from fluxa.apps.serving.ground import Ground, ground
+from fluxa.apps.settings import Settings
+from fluxa.apps.worker.user_app import load_app
+from fluxa.events.carriage import QUEUE as EVENTS
+from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.postgres.listen import Listener
+from fluxa.postgres.pool import Database
+from fluxa.queue.backend import QueueBackend
+from fluxa.queue.dead_letters.runner import RedriveRunner
+from fluxa.queue.health.controls import PauseWatch
+from fluxa.queue.health.reports import Reporter, worker_id
+from fluxa.queue.worker.dispatcher import Dispatcher, DispatcherConfig
+from fluxa.queue.worker.receipts import ReceiptPruner
+from fluxa.station.queues.jobs import register
+
+SERVICE = "worker"
+
+
+async def work(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
+    """Run until `stopping` is set; what was begun by then is finished, the rest given back to the queues.
+
+    Raises:
+        FluxaError: whatever keeps the process from starting.
+    """
+    app = application(settings)
+    async with ground(settings, SERVICE, tie) as on:
+        externals = await external_queues(on.life, settings, app.registry, clock=on.clock, hook=on.told.hook)
+        register(app, externals, on.clock)
+        queues = served(app, settings)
+        listener, notifier = await open_wakeups(on.life, settings, on.database)
+        backend = queue_backend(on.database, listener=listener, notifier=notifier, registry=app.registry)
+        watch = PauseWatch(on.database, clock=on.clock, hook=on.told.hook, listener=listener)
+        await on.life.start(watch)
+        dispatcher = Dispatcher(
+            backend=backend,
+            registry=app.registry,
+            handlers=app.handlers,
+            database=await _for_effects(on, app, queues),
+            clock=on.clock,
+            hook=on.told.hook,
+            randomness=random.SystemRandom(),
+            queues=queues,
+            is_paused=watch.is_paused,
+            config=DispatcherConfig(
+                capacity=settings.worker_concurrency,
+                memory_limit_bytes=settings.worker_memory_max_bytes or None,
+                stop_within_s=settings.shutdown_timeout_s,
+            ),
+        )
+        await _start_duties(on, app, backend, listener, dispatcher)
+        await on.life.start(dispatcher)
+        monitor = queue_monitor(settings, on.told, on.database, backend, app.registry, queues=queues)
+        await on.life.start(monitor)
+        await on.serve(
+            (),
+            stopping=stopping,
+            checks={"queues": dispatcher.check},
+            refreshes=(
+                monitor.refresh,
+                _InFlight(on, dispatcher).refresh,
+            ),
+        )
+
+
+def application(settings: Settings) -> Fluxa:
+    """The user's application, or an empty one, with what Fluxa itself works on.
+
+    Raises:
+        FluxaError: `Configuration`, if it cannot be loaded or wants what is another process's.
+    """
+    app = load_app(settings.worker_app) if settings.worker_app else Fluxa()
+    if EVENTS in app.handlers:
+        raise FluxaError(
+            ErrorCode.CONFIGURATION,
+            f"The application has a handler for the queue {EVENTS}, whose records fluxa processor stores; a handler "
+            "that takes them would lose them. Use a queue of your own.",
+        )
+    if not len(app.handlers) and not settings.external_queues:
+        raise _nothing_to_run()
+    return app
+
+
+def served(app: Fluxa, settings: Settings) -> list[str]:
+    """The queues to serve: those that were named, else all that have a handler.
+
+    Raises:
+        FluxaError: `Configuration`, if one has no handler, or there is none at all.
+    """
+    named = [name.strip() for name in (settings.worker_queues or "").split(",") if name.strip()]
+    for name in named:
+        app.registry.get(name)
+        app.handlers.get(name)
+    queues = list(dict.fromkeys(named)) or [handler.queue for handler in app.handlers]
+    if not queues:
+        raise _nothing_to_run()
+    return queues
+
+
+def _nothing_to_run() -> FluxaError:
+    return FluxaError(
+        ErrorCode.CONFIGURATION,
+        "There is no handler to run. Name your application with --app module:attribute, and register handlers "
+        "in it with @app.handler(queue).",
+    )
+
+
+async def _for_effects(on: Ground, app: Fluxa, queues: list[str]) -> Database:
+    """The pool of handlers that take a transaction: each call holds a connection for as long as it runs.
+
+    It is their own, so that claims, leases and settlements never wait for a handler's connection.
+    """
+    calls = sum(app.registry.get(queue).concurrency for queue in queues if app.handlers.get(queue).tx is not None)
+    if not calls:
+        return on.database
+    config = pool_config(on.settings, on.database.config.url, f"{SERVICE}-handlers")
+    database = Database(replace(config, size_min=0, size_max=calls))
+    await on.life.start(database)
+    return database
+
+
+async def _start_duties(
+    on: Ground, app: Fluxa, backend: QueueBackend, listener: Listener, dispatcher: Dispatcher
+) -> None:
+    """What every worker does beside its handlers. Each is safe to run in any number of processes."""
+    clock, hook = on.clock, on.told.hook
+    for duty in (
+        Reporter(on.database, worker_id(SERVICE), dispatcher.reports, clock=clock, hook=hook),
+        RedriveRunner(on.database, backend, clock=clock, hook=hook, registry=app.registry, listener=listener),
+        ReceiptPruner(on.database, clock=clock, hook=hook),
+    ):
+        await on.life.start(duty)
+
+
+class _InFlight:
+    """What is in hand, told when scraped."""
+
+    def __init__(self, on: Ground, dispatcher: Dispatcher) -> None:
+        self._metrics = on.told.metrics
+        self._dispatcher = dispatcher
+
+    async def refresh(self) -> None:
+        """Set the gauges."""
+        for report in self._dispatcher.reports():
+            self._metrics.set_gauge("fluxa_worker_in_flight", report.in_flight, report.queue)
