@@ -2,18 +2,13 @@
 
 from fluxa.telemetry.catalogue.metrics import LOG_FIELDS, METRICS, Kind, Metric
 from fluxa.telemetry.catalogue.signals import (
-    BreakerChanged,
     CallEnding,
     CallFinished,
     DuplicatesAcknowledged,
     FlushFinished,
-    HandlersReturned,
     Hook,
     LeasesLost,
-    LoopBlocked,
     MaintenanceFinished,
-    MemoryLow,
-    MemoryRecovered,
     OutageBegan,
     OutageEnded,
     ProbeFailed,
@@ -22,7 +17,6 @@ from fluxa.telemetry.catalogue.signals import (
     QueueResumed,
     RecordParked,
     RecordRetried,
-    RecordsSettled,
     RedriveAdvanced,
     RedriveEnded,
     RedrivesSeen,
@@ -35,6 +29,14 @@ from fluxa.telemetry.catalogue.signals import (
     WatermarkCleared,
     WatermarkExceeded,
     silent,
+)
+from fluxa.telemetry.catalogue.work import (
+    BreakerChanged,
+    HandlersReturned,
+    LoopBlocked,
+    MemoryLow,
+    MemoryRecovered,
+    RecordsSettled,
 )
 
 __all__ = [
