@@ -17,6 +17,7 @@ from fluxa.queue.backends.pgmq import PgmqBackend, PgmqInsight
 from fluxa.queue.health.monitor import QueueMonitor
 from fluxa.queue.health.probing import ProbeConfig
 from fluxa.queue.health.snapshot import HealthReader
+from fluxa.queue.insight import Insight
 from fluxa.queue.registry import Registry, built_in
 from fluxa.resilience import BreakerPolicy, GuardPolicy, PacePolicy
 from fluxa.station.queues.jobs import External
@@ -35,6 +36,11 @@ def queue_backend(
     return PgmqBackend(database, listener=listener, notifier=notifier, clock=SystemClock(), keys=keys)
 
 
+def insight_of(database: Database) -> Insight:
+    """What looks into the queues of a database without touching them."""
+    return PgmqInsight(database)
+
+
 def health_reader(
     settings: Settings, database: Database, backend: QueueBackend, registry: Registry, *, hook: Hook
 ) -> HealthReader:
@@ -43,7 +49,7 @@ def health_reader(
     return HealthReader(
         database=database,
         backend=backend,
-        insight=PgmqInsight(database),
+        insight=insight_of(database),
         registry=registry,
         clock=SystemClock(),
         hook=hook,

@@ -54,6 +54,10 @@ class Insight(Protocol):
         """All queues there are in the database, those of dead letters included."""
         ...
 
+    async def sent(self) -> Mapping[str, int]:
+        """How many messages were ever put into each queue here, repeats included; only differences mean something."""
+        ...
+
     async def dead_by_code(self, queue: str) -> DeadByCode:
         """Dead letters of a queue by code; reads a bounded number of them."""
         ...

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fluxa.events.process.batch import Batch
 from fluxa.kernel.clock import Clock
 from fluxa.queue.health.reports import QueueReport
+from fluxa.queue.outcome import Dead, Retry
 
 
 class Standing:
@@ -38,6 +39,14 @@ class Standing:
             self._report = replace(self._report, error_streak=streak, last_failure_at=now, last_error_code=code)
         if batch.good:
             self._report = replace(self._report, error_streak=0, last_success_at=now)
+        retried = sum(isinstance(item.outcome, Retry) for item in bad)
+        parked = sum(isinstance(item.outcome, Dead) for item in bad)
+        self._report = replace(
+            self._report,
+            done=self._report.done + len(batch.good),
+            retried=self._report.retried + retried,
+            parked=self._report.parked + parked,
+        )
 
     def failed(self, code: str) -> None:
         """A batch could not be committed, and will be tried again."""

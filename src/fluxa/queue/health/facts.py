@@ -77,6 +77,9 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
         error_streak: failures since its last success.
         breaker: `closed`, `open` or `half_open`.
         rests_until: when the rest ends, while the breaker is open.
+        done: records finished since the process began.
+        retried: attempts that failed and will be repeated, since then.
+        parked: records sent to the dead letters, since then.
         age_s: seconds since it said so.
     """
 
@@ -87,6 +90,9 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     error_streak: int
     breaker: str
     rests_until: dt.datetime | None
+    done: int
+    retried: int
+    parked: int
     age_s: float
 
 
@@ -141,6 +147,7 @@ class QueueHealth(msgspec.Struct, frozen=True, kw_only=True):
         redrives: redrives of it that have not ended.
         why_slow: old snapshots, dead rows, old leases, blocked keys; None unless it was asked for.
         unknown: why a part is not known, by part: `metrics`, `dead_by_code`, `reports`, `controls`, `redrives`, …
+        advice: what to do, in sentences, the most pressing first.
     """
 
     queue: str
@@ -170,6 +177,7 @@ class QueueHealth(msgspec.Struct, frozen=True, kw_only=True):
     redrives: tuple[RedriveProgress, ...] | None
     why_slow: SlowFacts | None
     unknown: Mapping[str, str]
+    advice: tuple[str, ...] = ()
 
 
 class Snapshot(msgspec.Struct, frozen=True):

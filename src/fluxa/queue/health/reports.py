@@ -41,6 +41,9 @@ class QueueReport:
         last_error_code: why.
         breaker: `closed`, `open` or `half_open`.
         rests_until: when the rest ends, while the breaker is open.
+        done: records finished since the process began.
+        retried: attempts that failed and will be repeated, since then.
+        parked: records sent to the dead letters, since then.
     """
 
     queue: str
@@ -51,6 +54,9 @@ class QueueReport:
     last_error_code: str | None = None
     breaker: str = "closed"
     rests_until: dt.datetime | None = None
+    done: int = 0
+    retried: int = 0
+    parked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,9 @@ async def read_reports(database: Database) -> list[WorkerReport]:
                 last_error_code=row["last_error_code"],
                 breaker=row["breaker"],
                 rests_until=row["rests_until"],
+                done=row["done"],
+                retried=row["retried"],
+                parked=row["parked"],
             ),
         )
         for row in await database.fetch(_SQL["list_reports"])
@@ -192,6 +201,9 @@ class Reporter:
                 [one.last_error_code for one in reports],
                 [one.breaker for one in reports],
                 [one.rests_until for one in reports],
+                [one.done for one in reports],
+                [one.retried for one in reports],
+                [one.parked for one in reports],
             )
         if retire:
             await self._database.execute(_SQL["retire_reports"], self._worker, GONE_AFTER_S)

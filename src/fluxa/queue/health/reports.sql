@@ -4,14 +4,17 @@
 -- name: put_reports
 insert into fluxa.queue_reports as known (
     worker, queue, host, pid, in_flight, error_streak, last_success_at, last_failure_at, last_error_code, breaker,
-    rests_until, reported_at
+    rests_until, done, retried, parked, reported_at
 )
 select $1, said.queue, $2, $3, said.in_flight, said.error_streak, said.last_success_at, said.last_failure_at,
-    said.last_error_code, said.breaker, said.rests_until, clock_timestamp()
+    said.last_error_code, said.breaker, said.rests_until, said.done, said.retried, said.parked,
+    clock_timestamp()
 from unnest(
-    $4::text[], $5::int[], $6::int[], $7::timestamptz[], $8::timestamptz[], $9::text[], $10::text[], $11::timestamptz[]
+    $4::text[], $5::int[], $6::int[], $7::timestamptz[], $8::timestamptz[], $9::text[], $10::text[], $11::timestamptz[],
+    $12::bigint[], $13::bigint[], $14::bigint[]
 ) as said (
-    queue, in_flight, error_streak, last_success_at, last_failure_at, last_error_code, breaker, rests_until
+    queue, in_flight, error_streak, last_success_at, last_failure_at, last_error_code, breaker, rests_until, done, retried,
+    parked
 )
 on conflict (worker, queue) do update
 set in_flight = excluded.in_flight,
@@ -21,6 +24,9 @@ set in_flight = excluded.in_flight,
     last_error_code = excluded.last_error_code,
     breaker = excluded.breaker,
     rests_until = excluded.rests_until,
+    done = excluded.done,
+    retried = excluded.retried,
+    parked = excluded.parked,
     reported_at = excluded.reported_at
 
 -- name: retire_reports
@@ -31,7 +37,7 @@ where worker = $1
 
 -- name: list_reports
 select worker, queue, host, pid, in_flight, error_streak, last_success_at, last_failure_at, last_error_code, breaker,
-    rests_until, reported_at,
+    rests_until, done, retried, parked, reported_at,
     greatest(0, extract(epoch from clock_timestamp() - reported_at))::float8 as age_s
 from fluxa.queue_reports
 order by queue, worker

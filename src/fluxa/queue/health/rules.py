@@ -155,6 +155,9 @@ def _worker(report: WorkerReport) -> WorkerState:
         error_streak=said.error_streak,
         breaker=said.breaker,
         rests_until=said.rests_until,
+        done=said.done,
+        retried=said.retried,
+        parked=said.parked,
         age_s=report.age_s,
     )
 

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from fluxa.kernel.clock import Clock
 from fluxa.postgres.pool import Database
 from fluxa.queue.backend import QueueBackend, QueueMetrics, SlowFacts
 from fluxa.queue.dead_letters.tasks import RedriveState, RedriveTask, RedriveTasks
 from fluxa.queue.health import rules
+from fluxa.queue.health.advice import advice
 from fluxa.queue.health.controls import Control, Controls
 from fluxa.queue.health.facts import Pause, QueueHealth, RedriveProgress, Snapshot
 from fluxa.queue.health.probing import ALL, Answer, ProbeConfig, Prober
@@ -151,7 +154,7 @@ def _health(
     state = rules.state(judged, metrics=held, served=served, paused=paused, is_high=bool(exceeded))
     tasks = shared.redrives.value
     redrives = None if tasks is None else tuple(_progress(task) for task in tasks if task.queue == queue)
-    return QueueHealth(
+    health = QueueHealth(
         queue=queue,
         state=state,
         foreign=spec is None,
@@ -180,6 +183,7 @@ def _health(
         why_slow=why.value,
         unknown={**{part: reason for part, reason in reasons.items() if reason}, **shared.unknown},
     )
+    return msgspec.structs.replace(health, advice=advice(health))
 
 
 def _progress(task: RedriveTask) -> RedriveProgress:

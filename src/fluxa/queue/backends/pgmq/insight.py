@@ -26,6 +26,12 @@ class PgmqInsight:
         """As `Insight.names`."""
         return [str(row["queue_name"]) for row in await self._database.fetch(_INSIGHT["list_names"])]
 
+    async def sent(self) -> dict[str, int]:
+        """As `Insight.sent`."""
+        return {
+            str(row["queue_name"]): int(row["sent"] or 0) for row in await self._database.fetch(_INSIGHT["list_sent"])
+        }
+
     async def dead_by_code(self, queue: str) -> DeadByCode:
         """As `Insight.dead_by_code`: exact up to 5000 letters of each of 50 codes."""
         rows = await self._database.fetch(_statement("count_dead_by_code", queue), _LETTERS_MAX + 1, _CODES_MAX + 1)

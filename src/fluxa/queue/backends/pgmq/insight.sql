@@ -3,6 +3,13 @@
 -- name: list_names
 select queue_name from pgmq.meta order by queue_name
 
+-- name: list_sent
+-- The values of the sequences cost a page each, however much a queue holds.
+select queue_name, pg_sequence_last_value(
+    pg_get_serial_sequence(format('pgmq.%I', 'q_' || lower(queue_name)), 'msg_id')::regclass
+) as sent
+from pgmq.meta
+
 -- name: count_dead_by_code
 -- Steps from code to code along the index (code, msg_id), then counts at most $1 letters of each of at most $2 codes.
 with recursive codes as (

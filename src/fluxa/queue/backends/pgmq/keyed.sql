@@ -28,6 +28,13 @@ from unnest($1::text[], $2::text[]) with ordinality as given (message, key, plac
 order by given.place
 returning msg_id
 
+-- name: read_mark
+-- Time, transactions in progress and last id, in this order: what committed later than the snapshot was sent after the
+-- statement began, or by one of those.
+select statement_timestamp() as now,
+    array(select xid::text from pg_snapshot_xip(pg_current_snapshot()) as xid) as running,
+    coalesce(pg_sequence_last_value(pg_get_serial_sequence($1, 'msg_id')::regclass), 0) as last_id
+
 -- name: look_above
 -- The keys of ready messages with ids above $1; of messages without one, the ids.
 with seen as (

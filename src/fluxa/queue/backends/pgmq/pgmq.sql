@@ -57,32 +57,9 @@ from ready cross join set_config('synchronous_commit', 'off', true) as hasty
 where message.msg_id = ready.msg_id
 returning message.msg_id, message.read_ct, message.enqueued_at, message.vt, message.message::text as raw, 0 as settled
 
--- name: read_mark
--- The sequence's value costs one page, however many dead rows the table has; null before the first message.
--- Time, transactions in progress and last id, in this order: what committed later than the snapshot was sent after the
--- statement began, or by one of those.
-select statement_timestamp() as now,
-    array(select xid::text from pg_snapshot_xip(pg_current_snapshot()) as xid) as running,
-    coalesce(pg_sequence_last_value(pg_get_serial_sequence($1, 'msg_id')::regclass), 0) as last_id
-
--- name: claim_due
--- What came due since ($1, $2), up to id $3: retries, delays that are over, leases that ran out, and late commits. In the
--- order of their time, so that dead rows are walked once. The statement's time, since an index can be searched by it; the
--- id is hidden from the planner, which else would walk everything by the primary key.
-with ready as (
-    select msg_id, vt as due_at
-    from {queue}
-    where vt >= $1 and vt <= statement_timestamp() and (vt > $1 or msg_id > $2) and msg_id + 0 <= $3
-    order by vt, msg_id
-    limit $4
-    for update skip locked
-)
-update {queue} as message
-set vt = clock_timestamp() + make_interval(secs => $5), read_ct = message.read_ct + 1
-from ready cross join set_config('synchronous_commit', 'off', true) as hasty
-where message.msg_id = ready.msg_id
-returning message.msg_id, message.read_ct, message.enqueued_at, message.vt, message.message::text as raw, 0 as settled,
-    ready.due_at
+-- name: read_last_id
+-- The sequence's value costs one page, however many dead rows the table has. Null before the first message.
+select pg_sequence_last_value(pg_get_serial_sequence($1, 'msg_id')::regclass)
 
 -- name: delete_claimed
 delete from {queue} as message
