@@ -12,7 +12,7 @@ from fluxa.postgres import migrate
 from fluxa.postgres.embedded import EmbeddedPostgres
 from fluxa.postgres.pool import Database, PoolConfig
 
-pytest_plugins = ["req_results", "making.servers"]
+pytest_plugins = ["req_results", "making.servers", "aws.servers"]
 
 _TEMPLATE = "fluxa_template"
 

@@ -22,6 +22,7 @@ from hypothesis.stateful import (
 )
 from typing_extensions import override
 
+from aws.queues import SqsHarness
 from fluxa.kernel.errors import ErrorCode
 from fluxa.postgres.pool import Database, PoolConfig
 from fluxa.queue.backend import DeadLetterFilter, Delivery, Envelope, KeyRule, QueueBackend, Settlement
@@ -43,7 +44,7 @@ _LEASE_S, _DELAY_S = 3000.0, 1000.0
 _KINDS = st.sampled_from(["done", "done", "retry", "retry later", "dead", "permanent", "snooze", "snooze later"])
 _PICK = st.integers(0, 10_000)
 _ALL = DeadLetterFilter()
-Harness = MemoryHarness | PgmqHarness
+Harness = MemoryHarness | PgmqHarness | SqsHarness
 
 
 class QueueMachine(RuleBasedStateMachine):

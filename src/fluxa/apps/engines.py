@@ -14,6 +14,9 @@ from fluxa.providers.vendors.http_endpoint import EndpointConfig, SignedEndpoint
 from fluxa.providers.vendors.object_store import S3Options, open_objects
 from fluxa.queue.backend import QueueBackend
 from fluxa.queue.backends.pgmq import PgmqBackend, PgmqInsight
+from fluxa.queue.backends.pgmq.outbox import outbox_of
+from fluxa.queue.backends.routed import RoutedBackend
+from fluxa.queue.backends.sqs import Sqs, SqsBackend, SqsOptions
 from fluxa.queue.health.monitor import QueueMonitor
 from fluxa.queue.health.probing import ProbeConfig
 from fluxa.queue.health.snapshot import HealthReader
@@ -24,16 +27,63 @@ from fluxa.station.queues.jobs import External
 from fluxa.telemetry.catalogue import Hook
 
 
-def queue_backend(
+async def open_queues(
+    life: Lifetime,
+    settings: Settings,
     database: Database,
     *,
     listener: Listener | None = None,
     notifier: Notifier | None = None,
     registry: Registry | None = None,
+    relaying: Hook | None = None,
 ) -> QueueBackend:
-    """The queues of a database; without a listener, waiting claims poll, and without a registry it is the built-in."""
-    keys = (registry or built_in()).key_rules
-    return PgmqBackend(database, listener=listener, notifier=notifier, clock=SystemClock(), keys=keys)
+    """All queues, each in the engine that the settings name; connections end when `life` stops.
+
+    Args:
+        life: whose the connections are.
+        settings: what the settings say.
+        database: Postgres; dead letters are there whatever the engine.
+        listener: wakes waiting claims; without one they poll.
+        notifier: announces what is sent.
+        registry: the queues and how their keys are kept apart; None: the ones Fluxa itself has.
+        relaying: for a process that serves queues: it also sends on what waits in outboxes, and tells of it here.
+
+    Raises:
+        FluxaError: `Configuration`, if a queue is in SQS and that cannot be set up.
+    """
+    clock = SystemClock()
+    rules = (registry or built_in()).key_rules
+    named = in_sqs(settings, registry or built_in())
+    boxes = {outbox_of(name): rules[name] for name in named if name in rules and rules[name].ordered}
+    pgmq = PgmqBackend(database, listener=listener, notifier=notifier, clock=clock, keys={**rules, **boxes})
+    if not named and settings.queue_engine == "pgmq":
+        return pgmq
+    sqs = Sqs(_sqs_options(settings))
+    await life.start(sqs)
+    engine = SqsBackend(
+        sqs, database, boxes=pgmq, notifier=notifier, clock=clock, keys=rules, spill=object_store(settings)
+    )
+    if relaying is not None:
+        await life.start(engine.relaying(named, listener=listener, clock=clock, hook=relaying))
+        await life.start(engine.sweeper(named, clock=clock, hook=relaying))
+    return RoutedBackend(engine if settings.queue_engine == "sqs" else pgmq, dict.fromkeys(named, engine))
+
+
+def in_sqs(settings: Settings, registry: Registry) -> list[str]:
+    """The queues that the settings put into SQS."""
+    if settings.queue_engine == "sqs":
+        return [spec.name for spec in registry]
+    return [name for name in (part.strip() for part in settings.sqs_queues.split(",")) if name]
+
+
+def _sqs_options(settings: Settings) -> SqsOptions:
+    return SqsOptions(
+        endpoint=settings.sqs_endpoint,
+        region=settings.sqs_region,
+        access_key_id=settings.sqs_access_key_id,
+        secret_access_key=settings.sqs_secret_access_key,
+        prefix=settings.sqs_prefix,
+    )
 
 
 def insight_of(database: Database) -> Insight:

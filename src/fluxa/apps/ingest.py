@@ -3,7 +3,7 @@
 import asyncio
 
 from fluxa.apps.database import open_wakeups
-from fluxa.apps.engines import object_store, queue_backend
+from fluxa.apps.engines import object_store, open_queues
 from fluxa.apps.process import Tie
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.settings import Settings
@@ -32,7 +32,7 @@ async def ingest(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
     """
     async with ground(settings, SERVICE, tie) as on:
         _, notifier = await open_wakeups(on.life, settings, on.database)
-        backend = queue_backend(on.database, notifier=notifier)
+        backend = await open_queues(on.life, settings, on.database, notifier=notifier)
         await backend.create(QUEUE)
         objects = object_store(settings)
         collector = Collector(backend, limits=_collector_limits(settings), hook=on.told.hook)

@@ -4,7 +4,7 @@ import asyncio
 import random
 
 from fluxa.apps.database import open_wakeups
-from fluxa.apps.engines import object_store, queue_backend, queue_monitor
+from fluxa.apps.engines import object_store, open_queues, queue_monitor
 from fluxa.apps.process import Tie
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.settings import Settings
@@ -33,7 +33,7 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
     async with ground(settings, SERVICE, tie) as on:
         database, clock, hook = on.database, on.clock, on.told.hook
         listener, notifier = await open_wakeups(on.life, settings, database)
-        backend = queue_backend(database, listener=listener, notifier=notifier)
+        backend = await open_queues(on.life, settings, database, listener=listener, notifier=notifier, relaying=hook)
         objects = object_store(settings)
         await on.life.start(_keeper(on))
         registry = SchemaRegistry(SchemaStore(database), on.told.logger)

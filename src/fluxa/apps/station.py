@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 
 from fluxa.apps.database import open_wakeups
-from fluxa.apps.engines import health_reader, queue_backend, queue_monitor
+from fluxa.apps.engines import health_reader, open_queues, queue_monitor
 from fluxa.apps.process import Tie
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.settings import Settings
@@ -32,7 +32,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
     async with ground(settings, SERVICE, tie) as on:
         database, hook = on.database, on.told.hook
         _, notifier = await open_wakeups(on.life, settings, database)
-        backend = queue_backend(database, notifier=notifier)
+        backend = await open_queues(on.life, settings, database, notifier=notifier)
         registry = built_in()
         for spec in registry:
             await backend.create(spec.name)

@@ -60,7 +60,7 @@ class Defect:
     """Why a message could not be read: no bytes are lost, `raw` of the delivery has them.
 
     Attributes:
-        code: `HashMismatch` or `MalformedMessage`.
+        code: `HashMismatch`, `MalformedMessage`, or `PayloadMissing` where its content is kept elsewhere.
         detail: what was found.
     """
 

@@ -93,6 +93,8 @@ class LogHook:
                 self._maintenance(signal)
             case c.CallFinished():
                 self._call(signal)
+            case c.NativeDeadLettersSwept():
+                self._swept(signal)
             case c.QueuePaused():
                 self._logger.warning("queue paused", queue=signal.queue, by=signal.by, reason=signal.reason)
             case c.ProbeFailed():
@@ -176,6 +178,15 @@ class LogHook:
                 self._logger.info("memory recovered", used_bytes=signal.used_bytes, limit_bytes=signal.limit_bytes)
             case c.LoopBlocked():
                 self._logger.warning("event loop blocked", blocked_s=round(signal.blocked_s, 3))
+
+    def _swept(self, signal: c.NativeDeadLettersSwept) -> None:
+        if signal.messages:
+            self._logger.warning(
+                "native dead letters swept",
+                queue=signal.queue,
+                messages=signal.messages,
+                oldest_age_s=round(signal.oldest_age_s),
+            )
 
     def _maintenance(self, signal: c.MaintenanceFinished) -> None:
         if signal.status is c.Status.FAILURE:

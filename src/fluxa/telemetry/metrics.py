@@ -139,6 +139,8 @@ class Metrics:
                 self.set_gauge("fluxa_dependency_up", 1, signal.dependency)
             case c.ProcessRestarted():
                 self._count("fluxa_process_restarts_total", 1, signal.process)
+            case c.NativeDeadLettersSwept():
+                self.set_gauge("fluxa_native_dead_oldest_age_seconds", signal.oldest_age_s, signal.queue)
             case c.MaintenanceFinished():
                 self._count("fluxa_maintenance_total", 1, signal.task, signal.status)
 

@@ -163,6 +163,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str | None, Meta(description="Secret of the access key.", extra=SECRET)
     ] = None
 
+    queue_engine: Annotated[
+        Literal["pgmq", "sqs"], Meta(description="Where queues are: in Postgres (pgmq) or in Amazon SQS.")
+    ] = "pgmq"
+    sqs_queues: Annotated[
+        str, Meta(description="Queues that are in SQS while the others are in Postgres: names with commas between.")
+    ] = ""
+    sqs_endpoint: Annotated[
+        str | None, Meta(description="URL of a server that speaks SQS, where it is not Amazon's.")
+    ] = None
+    sqs_region: Annotated[str | None, Meta(description="Region of the SQS queues.")] = None
+    sqs_access_key_id: Annotated[
+        str | None, Meta(description="Access key for SQS. None: the machine's own role.", extra=SECRET)
+    ] = None
+    sqs_secret_access_key: Annotated[str | None, Meta(description="Secret of the access key.", extra=SECRET)] = None
+    sqs_prefix: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9_-]{0,30}\Z",
+            description="Stands before the names of queues in SQS, so that several installations share an account.",
+        ),
+    ] = "fluxa-"
+
     processor_lanes: Annotated[int, Meta(ge=1, le=256, description="Batches a processor works on side by side.")] = 2
     processor_claim_messages: Annotated[
         int, Meta(ge=1, le=10_000, description="Queue messages a lane claims at once at most; bounds its memory.")

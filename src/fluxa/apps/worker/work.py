@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fluxa.application import Fluxa
 from fluxa.apps.database import open_wakeups, pool_config
-from fluxa.apps.engines import external_queues, queue_backend, queue_monitor
+from fluxa.apps.engines import external_queues, open_queues, queue_monitor
 from fluxa.apps.process import Tie
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.settings import Settings
@@ -38,7 +38,15 @@ async def work(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
         register(app, externals, on.clock)
         queues = served(app, settings)
         listener, notifier = await open_wakeups(on.life, settings, on.database)
-        backend = queue_backend(on.database, listener=listener, notifier=notifier, registry=app.registry)
+        backend = await open_queues(
+            on.life,
+            settings,
+            on.database,
+            listener=listener,
+            notifier=notifier,
+            registry=app.registry,
+            relaying=on.told.hook,
+        )
         watch = PauseWatch(on.database, clock=on.clock, hook=on.told.hook, listener=listener)
         await on.life.start(watch)
         dispatcher = Dispatcher(

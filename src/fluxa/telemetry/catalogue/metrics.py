@@ -187,6 +187,12 @@ METRICS: tuple[Metric, ...] = (
         ("target",),
         _OUTSIDE,
     ),
+    Metric(
+        "fluxa_native_dead_oldest_age_seconds",
+        Kind.GAUGE,
+        "Age of the oldest message that SQS had moved aside by itself; it forgets them after 14 days",
+        ("queue",),
+    ),
 )
 """All metrics."""
 

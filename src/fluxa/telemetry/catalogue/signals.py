@@ -304,6 +304,21 @@ class CallFinished:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NativeDeadLettersSwept:
+    """What an engine had moved aside by itself came to the dead letters.
+
+    Attributes:
+        queue: whose.
+        messages: how many; mostly none.
+        oldest_age_s: seconds since the oldest of them was sent; the engine forgets them after 14 days.
+    """
+
+    queue: str
+    messages: int
+    oldest_age_s: float
+
+
 Signal = (
     StageFinished
     | DuplicatesAcknowledged
@@ -317,6 +332,7 @@ Signal = (
     | OutageEnded
     | ProcessRestarted
     | MaintenanceFinished
+    | NativeDeadLettersSwept
     | RedriveAdvanced
     | RedriveEnded
     | RedrivesSeen

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from fluxa.apps.database import migrated, open_wakeups
-from fluxa.apps.engines import queue_backend
+from fluxa.apps.engines import open_queues
 from fluxa.apps.settings import Settings
 from fluxa.cli.errors import CommandError
 from fluxa.kernel.clock import SystemClock
@@ -59,7 +59,7 @@ async def opened(settings: Settings, queue: str | None = None) -> AsyncIterator[
     async with migrated(settings, "dlq") as database:
         try:
             listener, notifier = await open_wakeups(life, settings, database)
-            backend = queue_backend(database, listener=listener, notifier=notifier)
+            backend = await open_queues(life, settings, database, listener=listener, notifier=notifier)
             registry = built_in()
             if queue is not None:
                 await _find(backend, registry, queue)

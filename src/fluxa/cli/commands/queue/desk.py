@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from fluxa.apps.database import migrated, open_wakeups, pool_config
-from fluxa.apps.engines import health_reader, insight_of, queue_backend
+from fluxa.apps.engines import health_reader, insight_of, open_queues
 from fluxa.apps.settings import Settings
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode
@@ -51,7 +51,8 @@ async def opened(settings: Settings) -> AsyncIterator[Desk]:
     async with migrated(settings, "queue") as database:
         try:
             _, notifier = await open_wakeups(life, settings, database)
-            yield _desk(settings, database, queue_backend(database, notifier=notifier))
+            backend = await open_queues(life, settings, database, notifier=notifier)
+            yield _desk(settings, database, backend)
         finally:
             await life.stop()
 
@@ -67,7 +68,9 @@ async def looking(settings: Settings) -> AsyncIterator[Desk]:
                 raise
             database = Database(pool_config(settings, settings.database_url, "queue"))
             stack.push_async_callback(database.stop)
-            desk = _desk(settings, database, queue_backend(database), error)
+            life = Lifetime()
+            stack.push_async_callback(life.stop)
+            desk = _desk(settings, database, await open_queues(life, settings, database), error)
         yield desk
 
 

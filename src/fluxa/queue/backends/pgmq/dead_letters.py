@@ -7,7 +7,7 @@ from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Row, Transaction
 from fluxa.queue.backend import DeadLetterFilter, DeadSummary, ParkedText
 from fluxa.queue.backends.parking import harmless, moment_text, read_letter
-from fluxa.queue.backends.pgmq.tables import dead_table, statement
+from fluxa.queue.backends.pgmq.tables import DEAD_SUFFIX, checked, dead_table, statement
 from fluxa.queue.record import DeadLetter
 
 _HIGHEST = 2**63 - 1
@@ -19,10 +19,19 @@ class DeadLetters:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def create(self, handle: Transaction, queue: str) -> None:
+        """Make the table, if it does not exist, for a queue that is in another engine."""
+        await handle.execute(statement("create_queue", queue), f"{checked(queue)}{DEAD_SUFFIX}")
+        await self.prepare(handle, queue)
+
     async def prepare(self, handle: Transaction, queue: str) -> None:
         """Make the index by code if it is not there; asked first, since to make one takes a lock that waits."""
         if not await handle.fetch_value(statement("find_code_index", queue), dead_table(queue)):
             await handle.execute(statement("create_code_index", queue))
+
+    async def count(self, queue: str, limit: int) -> int:
+        """How many there are; `limit` stands for as many or more."""
+        return int(await self._database.fetch_value(statement("count_dead", queue), limit))
 
     async def read(
         self, queue: str, which: DeadLetterFilter, *, limit: int, after: str | None = None

@@ -178,3 +178,22 @@ returning msg_id
 
 -- name: purge_dead
 delete from {dead} where msg_id = any ($1::bigint[])
+
+-- name: count_dead
+-- Exact up to $1.
+select count(*) from (select from {dead} limit $1) as sample
+
+-- name: insert_waiting
+-- An outbox is a queue: what is written here in the caller's transaction is sent on by a relay, each in its own time.
+insert into {queue} (vt, message, headers)
+select
+    clock_timestamp() + make_interval(secs => given.delay_s),
+    given.message::jsonb,
+    case when given.key is not null then jsonb_build_object('x-pgmq-group', given.key) end
+from unnest($1::text[], $2::float8[], $3::text[]) with ordinality as given (message, delay_s, key, place)
+order by given.place
+returning msg_id
+
+-- name: count_waiting
+-- Exact up to $1.
+select count(*) from (select from {queue} limit $1) as sample

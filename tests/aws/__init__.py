@@ -1,0 +1,1 @@
+"""Servers that speak SQS and S3 on loopback, and engines over them."""
