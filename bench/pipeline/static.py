@@ -4,7 +4,7 @@ import asyncio
 
 import uvloop
 
-from fluxa.apps.observe import observe
+from fluxa.apps.serving.observe import observe
 from fluxa.apps.serving.server import ServerLimits, bind, serve, url_of
 from fluxa.auth.principal import Principal
 from fluxa.kernel.errors import ErrorCode, FluxaError

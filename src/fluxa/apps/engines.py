@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Collection, Mapping
 
-from fluxa.apps.observe import Telemetry
+from fluxa.apps.serving.observe import Telemetry
 from fluxa.apps.settings import Settings
 from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.lifecycle import Lifetime

@@ -4,8 +4,8 @@ import asyncio
 
 from fluxa.apps.database import open_wakeups
 from fluxa.apps.engines import object_store, open_queues
-from fluxa.apps.process import Tie
 from fluxa.apps.serving.ground import Ground, ground
+from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
 from fluxa.events.carriage import QUEUE
 from fluxa.events.ingest.claim_check import ClaimCheck

@@ -3,10 +3,11 @@
 import asyncio
 import random
 
+from fluxa.apps.application import application
 from fluxa.apps.database import open_wakeups
 from fluxa.apps.engines import object_store, open_queues, queue_monitor
-from fluxa.apps.process import Tie
 from fluxa.apps.serving.ground import Ground, ground
+from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
 from fluxa.events.carriage import QUEUE
 from fluxa.events.partitions import PartitionKeeper, Partitions
@@ -19,7 +20,6 @@ from fluxa.queue.dead_letters.runner import RedriveRunner
 from fluxa.queue.health.controls import PauseWatch
 from fluxa.queue.health.reports import Reporter, worker_id
 from fluxa.queue.policy import RetryPolicy
-from fluxa.queue.registry import built_in
 
 SERVICE = "processor"
 
@@ -30,17 +30,20 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
     Raises:
         FluxaError: whatever keeps the process from starting.
     """
+    queues = application(settings).registry
     async with ground(settings, SERVICE, tie) as on:
         database, clock, hook = on.database, on.clock, on.told.hook
         listener, notifier = await open_wakeups(on.life, settings, database)
-        backend = await open_queues(on.life, settings, database, listener=listener, notifier=notifier, relaying=hook)
+        backend = await open_queues(
+            on.life, settings, database, listener=listener, notifier=notifier, registry=queues, relaying=hook
+        )
         objects = object_store(settings)
         await on.life.start(_keeper(on))
         registry = SchemaRegistry(SchemaStore(database), on.told.logger)
         await on.life.start(registry)
         watch = PauseWatch(database, clock=clock, hook=hook, listener=listener)
         await on.life.start(watch)
-        redrives = RedriveRunner(database, backend, clock=clock, hook=hook, registry=built_in(), listener=listener)
+        redrives = RedriveRunner(database, backend, clock=clock, hook=hook, registry=queues, listener=listener)
         await on.life.start(redrives)
         processor = Processor(
             database=database,
@@ -55,7 +58,7 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         )
         await on.life.start(Reporter(database, worker_id(SERVICE), processor.reports, clock=clock, hook=hook))
         await on.life.start(processor)
-        monitor = queue_monitor(settings, on.told, database, backend, built_in(), queues=(QUEUE,))
+        monitor = queue_monitor(settings, on.told, database, backend, queues, queues=(QUEUE,))
         await on.life.start(monitor)
         await on.serve(
             (),

@@ -3,8 +3,8 @@
 import asyncio
 
 from fluxa.apps.engines import object_store
-from fluxa.apps.process import Tie
 from fluxa.apps.serving.ground import ground
+from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
 from fluxa.events.query.routes import QueryDoor, routes
 from fluxa.events.query.store import EventReads

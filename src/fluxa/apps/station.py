@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import Mapping
 
+from fluxa.apps.application import application
 from fluxa.apps.database import open_wakeups
 from fluxa.apps.engines import health_reader, open_queues, queue_monitor
-from fluxa.apps.process import Tie
 from fluxa.apps.serving.ground import Ground, ground
+from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
 from fluxa.auth.nonces import Nonces
 from fluxa.kernel.ids import Tenant
 from fluxa.queue.dead_letters.quarantine import Quarantine
 from fluxa.queue.dead_letters.tasks import RedriveTasks
 from fluxa.queue.health.controls import Controls
-from fluxa.queue.registry import built_in
 from fluxa.station.queues.routes import QueueDoor, routes
 from fluxa.web.identity import Guard
 from fluxa.web.identity.cron import CronGuard, CronRights
@@ -32,8 +32,8 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
     async with ground(settings, SERVICE, tie) as on:
         database, hook = on.database, on.told.hook
         _, notifier = await open_wakeups(on.life, settings, database)
-        backend = await open_queues(on.life, settings, database, notifier=notifier)
-        registry = built_in()
+        registry = application(settings).registry
+        backend = await open_queues(on.life, settings, database, notifier=notifier, registry=registry)
         for spec in registry:
             await backend.create(spec.name)
         monitor = queue_monitor(settings, on.told, database, backend, registry)

@@ -23,7 +23,7 @@ from fluxa.testing.signals import Signals
 
 _CHILD = """
 import asyncio, sys
-from fluxa.apps.process import Tie, run
+from fluxa.apps.serving.process import Tie, run
 fds = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 async def work(stopping, tie):
     print("up", flush=True)
@@ -42,7 +42,7 @@ while True: time.sleep(1)
 _DOOMED = "import sys; print('no such setting: x'); sys.exit(7)"
 _ECHO = """
 import asyncio, sys, socket
-from fluxa.apps.process import Tie, run
+from fluxa.apps.serving.process import Tie, run
 fds = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 async def answer(reader, writer):
     writer.write(b"hello"); await writer.drain(); writer.close()

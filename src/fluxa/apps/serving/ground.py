@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import fluxa
 from fluxa.apps.database import open_database
-from fluxa.apps.observe import Telemetry, observe
-from fluxa.apps.process import Tie
+from fluxa.apps.serving.observe import Telemetry, observe
+from fluxa.apps.serving.process import Tie
 from fluxa.apps.serving.server import Draining, limits_of, listen, serve, url_of
 from fluxa.apps.settings import Settings
 from fluxa.auth.api_keys import ApiKeys

@@ -13,7 +13,7 @@ import uvicorn
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from fluxa.apps.process import Tie
+from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
 from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, FluxaError

@@ -10,6 +10,7 @@ import platformdirs
 from msgspec import Meta
 
 from fluxa.apps.settings.external import ExternalQueue
+from fluxa.apps.settings.tuning import QueueTuning
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
 _HOST = r"(?:\[[^\]/]*\]|[^:/@,\[\]]*)(?::\d+)?"
@@ -86,9 +87,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     worker_port: Annotated[
         Port, Meta(description="Port of the worker's health and metrics pages; 0 takes a free one.")
     ] = 8740
-    worker_app: Annotated[
-        str | None, Meta(description="The application whose handlers a worker runs, as module:attribute.")
-    ] = None
     worker_queues: Annotated[
         str | None, Meta(description="Queues that a worker serves, with commas between. None: all with a handler.")
     ] = None
@@ -246,6 +244,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str | None,
         Meta(description="API key that fluxa's commands send. None: the key in home/credentials.json.", extra=SECRET),
     ] = None
+    app: Annotated[str | None, Meta(description="Your own queues and handlers: module:attribute of a fluxa.Fluxa.")] = (
+        None
+    )
+    queues: Annotated[
+        dict[str, QueueTuning],
+        Meta(
+            description="How queues are worked on, a table each, over what the code says: "
+            + ", ".join(QueueTuning.__struct_fields__)
+            + ". In a variable: the same as JSON."
+        ),
+    ] = msgspec.field(default_factory=dict)
     external_queues: Annotated[
         dict[str, ExternalQueue],
         Meta(

@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from fluxa.apps.database import locate, pool_config
-from fluxa.apps.observe import Telemetry
-from fluxa.apps.process import stop_on_signals
+from fluxa.apps.serving.observe import Telemetry
+from fluxa.apps.serving.process import stop_on_signals
 from fluxa.apps.serving.server import bind, url_of
 from fluxa.apps.settings import Settings, environment_of
 from fluxa.apps.stack import home

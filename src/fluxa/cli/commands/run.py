@@ -11,16 +11,16 @@ import typer
 from rich.markup import escape
 
 from fluxa.apps.ingest import ingest as run_ingest
-from fluxa.apps.observe import observe
-from fluxa.apps.process import Tie, run
 from fluxa.apps.processor import process
 from fluxa.apps.query import query as run_query
+from fluxa.apps.serving.observe import observe
+from fluxa.apps.serving.process import Tie, run
 from fluxa.apps.settings import Settings
 from fluxa.apps.stack import home
 from fluxa.apps.stack.home import RunState
 from fluxa.apps.stack.up import Stack
 from fluxa.apps.station import station as run_station
-from fluxa.apps.worker.work import work
+from fluxa.apps.worker import work
 from fluxa.cli import output
 from fluxa.cli.errors import stderr
 from fluxa.kernel.clock import Clock, SystemClock
@@ -85,7 +85,7 @@ def worker(
     """Run a process that works on queues with your handlers, until SIGTERM or Ctrl-C; any number may run."""
     settings = output.effective(
         context,
-        worker_app=application,
+        app=application,
         worker_queues=queues,
         worker_concurrency=concurrency,
         worker_host=host,

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from fluxa.apps.application import application
 from fluxa.apps.database import migrated, open_wakeups
 from fluxa.apps.engines import open_queues
 from fluxa.apps.settings import Settings
@@ -21,7 +22,7 @@ from fluxa.postgres.listen import Listener
 from fluxa.postgres.pool import Database
 from fluxa.queue.backend import DeadLetterFilter, QueueBackend
 from fluxa.queue.dead_letters.tasks import RedriveTasks
-from fluxa.queue.registry import QueueSpec, Registry, built_in
+from fluxa.queue.registry import QueueSpec, Registry
 
 Queue = Annotated[str, typer.Option("--queue", help="Whose dead letters.")]
 Codes = Annotated[list[str] | None, typer.Option("--code", help="Only this error code; repeatable.")]
@@ -59,8 +60,10 @@ async def opened(settings: Settings, queue: str | None = None) -> AsyncIterator[
     async with migrated(settings, "dlq") as database:
         try:
             listener, notifier = await open_wakeups(life, settings, database)
-            backend = await open_queues(life, settings, database, listener=listener, notifier=notifier)
-            registry = built_in()
+            registry = application(settings).registry
+            backend = await open_queues(
+                life, settings, database, listener=listener, notifier=notifier, registry=registry
+            )
             if queue is not None:
                 await _find(backend, registry, queue)
             tasks = RedriveTasks(database, backend, registry=registry)

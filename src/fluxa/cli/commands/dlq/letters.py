@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
+from fluxa.apps.application import application
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
 from fluxa.cli.commands.dlq import desk
@@ -21,7 +22,6 @@ from fluxa.queue.dead_letters import purge as purging
 from fluxa.queue.dead_letters.choice import class_in, class_of
 from fluxa.queue.dead_letters.pages import PAGE
 from fluxa.queue.record import DeadLetter
-from fluxa.queue.registry import built_in
 
 
 def list_letters(
@@ -38,8 +38,9 @@ def list_letters(
 ) -> None:
     """List dead letters, oldest first. They stay until they are sent again or deleted: none expires."""
     which = desk.chosen(code, message_id, record, key, since, until)
-    found = asyncio.run(_list(output.effective(context).settings, queue_name, which, limit))
-    rows = [(letter, _class(letter, queue_name)) for letter in found.letters]
+    settings = output.effective(context).settings
+    found = asyncio.run(_list(settings, queue_name, which, limit))
+    rows = [(letter, _class(letter, settings, queue_name)) for letter in found.letters]
     if as_json:
         for letter, kind in rows:
             output.print_json(_as_json(letter, kind))
@@ -98,14 +99,15 @@ def show(
 ) -> None:
     """Show one dead letter whole: why it failed, and its body."""
     which = DeadLetterFilter(message_ids=(message_id,))
-    letters = asyncio.run(_list(output.effective(context).settings, queue_name, which, 1)).letters
+    settings = output.effective(context).settings
+    letters = asyncio.run(_list(settings, queue_name, which, 1)).letters
     if not letters:
         raise CommandError(
             ErrorCode.NOT_FOUND,
             f"There is no dead letter {message_id} in {queue_name}_dlq.",
             action="See fluxa dlq list; it may have been sent again or deleted.",
         )
-    facts = _as_json(letters[0], _class(letters[0], queue_name))
+    facts = _as_json(letters[0], _class(letters[0], settings, queue_name))
     if as_json:
         output.print_json(facts)
         return
@@ -156,8 +158,8 @@ async def _purge(settings: Settings, queue: str, which: DeadLetterFilter, summar
             )
 
 
-def _class(letter: DeadLetter, queue: str) -> str:
-    return class_of(letter, class_in(built_in(), queue))
+def _class(letter: DeadLetter, settings: Settings, queue: str) -> str:
+    return class_of(letter, class_in(application(settings).registry, queue))
 
 
 def _age(span: dt.timedelta) -> str:

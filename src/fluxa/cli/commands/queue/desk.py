@@ -5,6 +5,7 @@ import difflib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from fluxa.apps.application import application
 from fluxa.apps.database import migrated, open_wakeups, pool_config
 from fluxa.apps.engines import health_reader, insight_of, open_queues
 from fluxa.apps.settings import Settings
@@ -15,7 +16,7 @@ from fluxa.postgres.pool import Database
 from fluxa.queue.backend import QueueBackend
 from fluxa.queue.health.snapshot import HealthReader
 from fluxa.queue.insight import Insight
-from fluxa.queue.registry import QueueSpec, Registry, built_in
+from fluxa.queue.registry import QueueSpec, Registry
 from fluxa.telemetry.catalogue import silent
 
 
@@ -51,8 +52,9 @@ async def opened(settings: Settings) -> AsyncIterator[Desk]:
     async with migrated(settings, "queue") as database:
         try:
             _, notifier = await open_wakeups(life, settings, database)
-            backend = await open_queues(life, settings, database, notifier=notifier)
-            yield _desk(settings, database, backend)
+            registry = application(settings).registry
+            backend = await open_queues(life, settings, database, notifier=notifier, registry=registry)
+            yield _desk(settings, database, backend, registry)
         finally:
             await life.stop()
 
@@ -70,14 +72,19 @@ async def looking(settings: Settings) -> AsyncIterator[Desk]:
             stack.push_async_callback(database.stop)
             life = Lifetime()
             stack.push_async_callback(life.stop)
-            desk = _desk(settings, database, await open_queues(life, settings, database), error)
+            registry = application(settings).registry
+            backend = await open_queues(life, settings, database, registry=registry)
+            desk = _desk(settings, database, backend, registry, error)
         yield desk
 
 
 def _desk(
-    settings: Settings, database: Database, backend: QueueBackend, outage: DatabaseUnavailableError | None = None
+    settings: Settings,
+    database: Database,
+    backend: QueueBackend,
+    registry: Registry,
+    outage: DatabaseUnavailableError | None = None,
 ) -> Desk:
-    registry = built_in()
     reader = health_reader(settings, database, backend, registry, hook=silent)
     return Desk(database, backend, insight_of(database), registry, reader, outage)
 

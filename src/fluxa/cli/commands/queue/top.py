@@ -9,7 +9,7 @@ import msgspec
 import typer
 from rich.live import Live
 
-from fluxa.apps.process import stop_on_signals
+from fluxa.apps.serving.process import stop_on_signals
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
 from fluxa.cli.commands.queue.desk import Desk, looking

@@ -5,12 +5,12 @@ import random
 from dataclasses import replace
 
 from fluxa.application import Fluxa
+from fluxa.apps.application import application
 from fluxa.apps.database import open_wakeups, pool_config
 from fluxa.apps.engines import external_queues, open_queues, queue_monitor
-from fluxa.apps.process import Tie
 from fluxa.apps.serving.ground import Ground, ground
+from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
-from fluxa.apps.worker.user_app import load_app
 from fluxa.events.carriage import QUEUE as EVENTS
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.postgres.listen import Listener
@@ -32,7 +32,7 @@ async def work(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
     Raises:
         FluxaError: whatever keeps the process from starting.
     """
-    app = application(settings)
+    app = workers(settings)
     async with ground(settings, SERVICE, tie) as on:
         externals = await external_queues(on.life, settings, app.registry, clock=on.clock, hook=on.told.hook)
         register(app, externals, on.clock)
@@ -80,13 +80,13 @@ async def work(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
         )
 
 
-def application(settings: Settings) -> Fluxa:
-    """The user's application, or an empty one, with what Fluxa itself works on.
+def workers(settings: Settings) -> Fluxa:
+    """The user's application, or an empty one, as a worker serves it.
 
     Raises:
         FluxaError: `Configuration`, if it cannot be loaded or wants what is another process's.
     """
-    app = load_app(settings.worker_app) if settings.worker_app else Fluxa()
+    app = application(settings)
     if EVENTS in app.handlers:
         raise FluxaError(
             ErrorCode.CONFIGURATION,

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from typing_extensions import override
 
-from fluxa.apps.process import Tie
+from fluxa.apps.serving.process import Tie
 from fluxa.telemetry.catalogue import Hook, ProcessRestarted
 from fluxa.telemetry.log import Logger, LogHook, fan_out, make_logger
 from fluxa.telemetry.metrics import Metrics

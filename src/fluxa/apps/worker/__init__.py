@@ -1,1 +1,0 @@
-"""The worker process and the application of the user that it runs."""
