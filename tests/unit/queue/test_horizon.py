@@ -3,13 +3,19 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fluxa.queue.backends.pgmq.claiming.horizon import HEAD_S, LAG_S, SWEEP_MIN_S, SWEEP_SHARE, Horizon
+from fluxa.queue.backends.pgmq.claiming.horizon import HEAD_S, LAG_S, Horizon
+
+
+def _scanned(horizon: Horizon, now_s: float, highest: int, *, full: bool) -> None:
+    scan = horizon.scan(now_s)
+    horizon.scanned(scan, highest, full=full)
+    horizon.ended(scan)
 
 
 def test_the_floor_follows_the_head_a_quarter_of_a_second_behind() -> None:
     horizon = Horizon()
     assert horizon.start(10.0) == 0
-    horizon.scanned(10.0, 500, full=False)
+    _scanned(horizon, 10.0, 500, full=False)
     assert horizon.start(10.0 + LAG_S / 2) == 0
     assert horizon.start(10.0 + LAG_S) == 500
 
@@ -17,33 +23,22 @@ def test_the_floor_follows_the_head_a_quarter_of_a_second_behind() -> None:
 def test_while_claims_are_full_scans_go_on_from_the_head_but_look_back_often() -> None:
     horizon = Horizon()
     horizon.start(10.0)
-    horizon.scanned(10.0, 500, full=True)
+    _scanned(horizon, 10.0, 500, full=True)
     assert horizon.start(10.0 + HEAD_S / 2) == 500
     assert horizon.start(10.0 + HEAD_S) == 0
 
 
-def test_a_cheap_sweep_is_worth_trying_at_any_time() -> None:
+def test_how_long_a_scan_is_under_way_is_known() -> None:
     horizon = Horizon()
-    assert horizon.sweep_due(0.0, 30)
-    horizon.swept(0.0, 0.001, full=False)
-    assert horizon.sweep_is_cheap
-    assert not horizon.sweep_due(0.1, 30)
-    assert horizon.sweep_due(0.001 + SWEEP_MIN_S, 30)
-
-
-def test_a_dear_sweep_is_rare_but_comes_within_half_a_lease() -> None:
-    horizon = Horizon()
-    horizon.swept(100.0, 100.5, full=False)
-    assert not horizon.sweep_is_cheap
-    assert not horizon.sweep_due(100.4 + SWEEP_SHARE * 0.5, 60)
-    assert horizon.sweep_due(100.6 + SWEEP_SHARE * 0.5, 60)
-    assert horizon.sweep_due(100.6 + 5, 10)
-
-
-def test_a_sweep_that_took_all_it_may_is_followed_by_another() -> None:
-    horizon = Horizon()
-    horizon.swept(0.0, 0.001, full=True)
-    assert horizon.sweep_due(0.001, 30)
+    first = horizon.scan(10.0)
+    assert horizon.scans == (1, 1)
+    second = horizon.scan(11.0)
+    assert (horizon.scanning_s(12.0), horizon.scans) == (2.0, (1, 2))
+    horizon.scanned(second, 70, full=True)
+    horizon.ended(second)
+    assert horizon.scanning_s(12.0) == 2.0
+    horizon.ended(first)
+    assert (horizon.scanning_s(12.0), horizon.scans, horizon.head) == (0.0, (3, 2), 70)
 
 
 @given(
@@ -62,4 +57,4 @@ def test_the_floor_never_passes_what_was_reached_a_lag_ago(steps: list[tuple[flo
         highest += more
         if more:
             reached.append((now_s, highest))
-        horizon.scanned(now_s, highest if more else 0, full=full)
+        _scanned(horizon, now_s, highest if more else 0, full=full)

@@ -26,6 +26,7 @@ from fluxa.queue.backends.pgmq import slow
 from fluxa.queue.backends.pgmq.claiming.claims import Claims, fences
 from fluxa.queue.backends.pgmq.claiming.keyed import prepare_keys
 from fluxa.queue.backends.pgmq.dead_letters import DeadLetters
+from fluxa.queue.backends.pgmq.measure import Measures
 from fluxa.queue.backends.pgmq.tables import DEAD_SUFFIX, checked, dead_table, statement, table
 from fluxa.queue.backends.settling import Again, Effects, Kept, effects, one_key_each
 from fluxa.queue.envelope import encode
@@ -37,7 +38,6 @@ _CAPABILITIES = Capabilities(
     max_message_bytes=128 * 1024 * 1024,  # jsonb holds strings of up to 256 MiB; we stay well below
     max_delay_s=10 * 365 * 86400.0,
 )
-_COUNTED_MAX = 10_000
 
 
 class PgmqBackend:
@@ -62,6 +62,7 @@ class PgmqBackend:
         self._notifier = notifier
         self._clock = clock
         self._dead = DeadLetters(database)
+        self._measures = Measures(database)
         self._claims = Claims(database, listener=listener, clock=clock, chance=chance, keys=self._keys)
 
     @property
@@ -186,23 +187,8 @@ class PgmqBackend:
             return await handle.fetch(statement("extend_keyed", queue), *fences(held), lease_s)
 
     async def metrics(self, queue: str) -> QueueMetrics:
-        """As `QueueBackend.metrics`: exact up to 10 000 messages, beyond that Postgres' running count."""
-        row = await self._database.fetch_row(
-            statement("measure_queue", queue, keyed=queue in self._keys),
-            table(queue),
-            dead_table(queue),
-            _COUNTED_MAX + 1,
-        )
-        assert row is not None  # noqa: S101 - a select without from always gives one row
-        depth = _depth(int(row["counted"]), int(row["estimated"]))
-        return QueueMetrics(
-            depth=depth,
-            ready=max(0, depth - int(row["hidden"])),
-            in_flight=int(row["leased"]),
-            oldest_age_s=float(row["oldest_age_s"]),
-            dead=_depth(int(row["dead_counted"]), int(row["dead_estimated"])),
-            exact=int(row["counted"]) <= _COUNTED_MAX and int(row["dead_counted"]) <= _COUNTED_MAX,
-        )
+        """As `QueueBackend.metrics`: counted while the table is small, else estimated, at a bounded cost."""
+        return await self._measures.read(queue, keyed=queue in self._keys)
 
     async def why_slow(self, queue: str) -> SlowFacts:
         """As `QueueBackend.why_slow`."""
@@ -274,7 +260,3 @@ class PgmqBackend:
 
 def _columns(messages: Sequence[Again] | Sequence[Kept]) -> tuple[list[int], list[str], list[float]]:
     return [int(one.origin) for one in messages], [one.message for one in messages], [one.delay_s for one in messages]
-
-
-def _depth(counted: int, estimated: int) -> int:
-    return counted if counted <= _COUNTED_MAX else max(counted, estimated)

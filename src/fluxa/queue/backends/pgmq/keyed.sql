@@ -1,5 +1,5 @@
 -- Queues that keep keys apart. The key of a message is PGMQ's own: the header x-pgmq-group.
--- {name} is a queue's table without schema; the other places are as in pgmq.sql and slow.sql.
+-- {name} is a queue's table without schema; the other places are as in pgmq.sql and facts.sql.
 -- Key and place are compared as a pair, so that no plan can walk the whole table by the primary key instead.
 -- The statement's time is used, not the clock: an index can be searched by it.
 
@@ -28,13 +28,6 @@ from unnest($1::text[], $2::text[]) with ordinality as given (message, key, plac
 order by given.place
 returning msg_id
 
--- name: read_mark
--- Time, transactions in progress and last id, in this order: what committed later than the snapshot was sent after the
--- statement began, or by one of those.
-select statement_timestamp() as now,
-    array(select xid::text from pg_snapshot_xip(pg_current_snapshot()) as xid) as running,
-    coalesce(pg_sequence_last_value(pg_get_serial_sequence($1, 'msg_id')::regclass), 0) as last_id
-
 -- name: look_above
 -- The keys of ready messages with ids above $1; of messages without one, the ids.
 with seen as (
@@ -60,17 +53,15 @@ group by key
 order by min(msg_id)
 
 -- name: look_due
--- What came due since ($1, $2), up to id $3: retries, delays that are over, leases that ran out, and late commits.
--- The id is hidden from the planner, which else would walk all of them by the primary key.
+-- As claim_due, for keys: what came due from $1 on, up to id $2.
 with seen as (
     select msg_id, vt, headers ->> 'x-pgmq-group' as key
     from {queue}
-    where vt >= $1 and vt <= statement_timestamp() and (vt > $1 or msg_id > $2) and msg_id + 0 <= $3
-    order by vt, msg_id
-    limit $4
+    where vt >= $1 and vt <= statement_timestamp() and msg_id + 0 <= $2
+    order by vt
+    limit $3
 )
-select key, max(vt) as last_vt, (array_agg(msg_id order by vt desc, msg_id desc))[1] as last_id, count(*) as messages,
-    case when key is null then array_agg(msg_id order by msg_id) end as ids
+select key, max(vt) as last_vt, count(*) as messages, case when key is null then array_agg(msg_id order by msg_id) end as ids
 from seen
 group by key
 order by min(msg_id)
@@ -88,9 +79,7 @@ with heads as materialized (
     select given.key, head.msg_id, head.vt, head.leased, head.more,
         exists (
             select from {queue}
-            where (headers ->> 'x-pgmq-group', vt) > (given.key, statement_timestamp())
-                and (headers ->> 'x-pgmq-group', vt) <= (given.key, 'infinity'::timestamptz)
-                and {leased}
+            where headers ->> 'x-pgmq-group' = given.key and vt > statement_timestamp() and {leased}
         ) as busy
     from unnest($1::text[], $2::bigint[]) as given (key, low)
     left join lateral (
@@ -139,9 +128,7 @@ with rooms as materialized (
         select count(*)
         from (
             select from {queue}
-            where (headers ->> 'x-pgmq-group', vt) > (given.key, statement_timestamp())
-                and (headers ->> 'x-pgmq-group', vt) <= (given.key, 'infinity'::timestamptz)
-                and {leased}
+            where headers ->> 'x-pgmq-group' = given.key and vt > statement_timestamp() and {leased}
             limit $6
         ) as held
     ) as room

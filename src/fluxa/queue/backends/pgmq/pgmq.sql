@@ -57,9 +57,32 @@ from ready cross join set_config('synchronous_commit', 'off', true) as hasty
 where message.msg_id = ready.msg_id
 returning message.msg_id, message.read_ct, message.enqueued_at, message.vt, message.message::text as raw, 0 as settled
 
--- name: read_last_id
--- The sequence's value costs one page, however many dead rows the table has. Null before the first message.
-select pg_sequence_last_value(pg_get_serial_sequence($1, 'msg_id')::regclass)
+-- name: read_mark
+-- The sequence's value costs one page, however many dead rows the table has; null before the first message.
+-- Time, transactions in progress and last id, in this order: what committed later than the snapshot was sent after the
+-- statement began, or by one of those.
+select statement_timestamp() as now,
+    array(select xid::text from pg_snapshot_xip(pg_current_snapshot()) as xid) as running,
+    coalesce(pg_sequence_last_value(pg_get_serial_sequence($1, 'msg_id')::regclass), 0) as last_id
+
+-- name: claim_due
+-- What came due from $1 on, up to id $2: retries, delays that are over, leases that ran out, and late commits. In the
+-- order of their time, so that dead rows are walked once. The statement's time, since an index can be searched by it; the
+-- id is hidden from the planner, which else would walk everything by the primary key.
+with ready as (
+    select msg_id, vt as due_at
+    from {queue}
+    where vt >= $1 and vt <= statement_timestamp() and msg_id + 0 <= $2
+    order by vt
+    limit $3
+    for update skip locked
+)
+update {queue} as message
+set vt = clock_timestamp() + make_interval(secs => $4), read_ct = message.read_ct + 1
+from ready cross join set_config('synchronous_commit', 'off', true) as hasty
+where message.msg_id = ready.msg_id
+returning message.msg_id, message.read_ct, message.enqueued_at, message.vt, message.message::text as raw, 0 as settled,
+    ready.due_at
 
 -- name: delete_claimed
 delete from {queue} as message
@@ -96,20 +119,6 @@ set vt = clock_timestamp() + make_interval(secs => $3)
 from unnest($1::bigint[], $2::int[]) as claimed (msg_id, read_ct)
 where message.msg_id = claimed.msg_id and message.read_ct = claimed.read_ct
 returning message.msg_id
-
--- name: measure_queue
--- Counts up to $3 rows are exact; beyond that Postgres' running count of live rows is taken, which lags by seconds.
--- The first row by id is the oldest.
-select
-    (select count(*) from (select from {queue} limit $3) as sample) as counted,
-    (select count(*) from (select from {queue} where vt > clock_timestamp() limit $3) as sample) as hidden,
-    (select count(*) from (select from {queue} where vt > clock_timestamp() and {leased} limit $3) as sample) as leased,
-    (select count(*) from (select from {dead} limit $3) as sample) as dead_counted,
-    coalesce(
-        (select extract(epoch from clock_timestamp() - enqueued_at)::float8 from {queue} order by msg_id limit 1), 0
-    ) as oldest_age_s,
-    pg_stat_get_live_tuples($1::text::regclass) as estimated,
-    pg_stat_get_live_tuples($2::text::regclass) as dead_estimated
 
 -- name: list_dead
 select msg_id, enqueued_at, message::text as raw, headers::text as facts

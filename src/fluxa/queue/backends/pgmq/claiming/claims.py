@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from fluxa.kernel.clock import Clock
+from fluxa.kernel.errors import FluxaError
 from fluxa.postgres.listen import Listener
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Row, Transaction
 from fluxa.queue.backend import Defect, Delivery, KeyRule
 from fluxa.queue.backends.pgmq.claiming.horizon import Horizon
 from fluxa.queue.backends.pgmq.claiming.keyed import KeyedClaims
-from fluxa.queue.backends.pgmq.tables import statement, table
+from fluxa.queue.backends.pgmq.claiming.marks import read_mark
+from fluxa.queue.backends.pgmq.claiming.timeline import Mark
+from fluxa.queue.backends.pgmq.tables import statement
 from fluxa.queue.envelope import decode
 
 POLL_MIN_S = 0.02
@@ -61,6 +64,8 @@ class Claims:
         """Every time in the tables was moved back by so much: tests let time pass so."""
         for keyed in self._keyed.values():
             keyed.shift(seconds)
+        for horizon in self._horizons.values():
+            horizon.timeline.shift(seconds)
 
     async def _woken(self, queue: str, timeout_s: float) -> bool:
         if self._listener is not None:
@@ -75,7 +80,12 @@ class Claims:
         horizon = self._horizons.setdefault(queue, Horizon())
         async with self._database.connection() as handle:
             claim = _Claim(handle, queue, horizon, lease_s, self._clock)
-            return await claim.run(limit, hinted=hinted)
+            try:
+                return await claim.run(limit, hinted=hinted)
+            except FluxaError:
+                # A server that crashed has undone the last claims, whose commits do not wait for the disk.
+                self._horizons.pop(queue, None)
+                raise
 
 
 class _Claim:
@@ -91,46 +101,62 @@ class _Claim:
 
     async def run(self, limit: int, *, hinted: bool) -> list[Row]:
         """Claim at most so many; `hinted` says that something was sent just now, which lies above the floor."""
-        now_s = self._clock.monotonic()
-        start = self._horizon.start(now_s)
-        sweep_due = self._horizon.sweep_due(now_s, self._lease_s)
-        if sweep_due and not hinted:
+        horizon, now_s = self._horizon, self._clock.monotonic()
+        start = horizon.start(now_s)
+        if horizon.due.is_due(now_s, self._lease_s / 2) and not hinted and not horizon.is_looked_below:
             return await self._thorough(limit)
         rows = await self._scan(start, limit)
-        if rows:
-            return rows
-        if sweep_due:
-            return await self._thorough(limit)
-        if start > self._horizon.floor:
-            rows = await self._scan(self._horizon.start(now_s), limit)
-        if not rows and self._horizon.sweep_is_cheap:
-            rows = await self._sweep(limit)
+        if not rows and start > horizon.floor:
+            rows = await self._scan(horizon.start(now_s), limit)
+        if not rows and horizon.due.is_cheap and not horizon.is_looked_below:
+            rows = await self._thorough(limit)
         return rows
 
     async def _thorough(self, limit: int) -> list[Row]:
         """Look everywhere, and learn how far other workers have come: their rows need no scanning either."""
-        began_s = self._clock.monotonic()
-        last_id = await self._handle.fetch_value(statement("read_last_id", self._queue), table(self._queue))
-        rows = await self._sweep(limit)
-        left = limit - len(rows)
-        if left:
-            above = await self._scan(self._horizon.floor, left)
-            if len(above) < left:
-                self._horizon.reached(began_s, last_id or 0)
-            rows += above
-        return rows
+        self._horizon.is_looked_below = True
+        try:
+            began_s = self._clock.monotonic()
+            rows, mark = await self._below(limit)
+            left = limit - len(rows)
+            if left:
+                above = await self._scan(self._horizon.floor, left)
+                if len(above) < left:
+                    self._horizon.reached(began_s, mark.last_id)
+                rows += above
+            return rows
+        finally:
+            self._horizon.is_looked_below = False
 
     async def _scan(self, above: int, limit: int) -> list[Row]:
-        began_s = self._clock.monotonic()
-        rows = await self._fetch(above, _ID_MAX, limit)
-        self._horizon.scanned(began_s, max(map(_message_id, rows), default=0), full=len(rows) == limit)
+        scan = self._horizon.scan(self._clock.monotonic())
+        try:
+            rows = await self._fetch(above, _ID_MAX, limit)
+            self._horizon.scanned(scan, max(map(_message_id, rows), default=0), full=len(rows) == limit)
+        finally:
+            self._horizon.ended(scan)
         return rows
 
-    async def _sweep(self, limit: int) -> list[Row]:
+    async def _below(self, limit: int) -> tuple[list[Row], Mark]:
+        """What came due below the head since the last look, and what the net brings up."""
+        horizon, began_s = self._horizon, self._clock.monotonic()
+        behind_s, scans = horizon.scanning_s(began_s), horizon.scans
+        mark = await read_mark(self._handle, self._queue)
+        start = horizon.timeline.begin(mark, scans)
+        due = statement("claim_due", self._queue)
+        rows = list(await self._handle.fetch(due, start, horizon.head, limit, self._lease_s)) if horizon.head else []
+        full = len(rows) == limit
+        stopped_at = max(row["due_at"] for row in rows) if full else None
+        horizon.timeline.looked(mark, stopped_at, behind_s=behind_s)
+        horizon.due.done(began_s, self._clock.monotonic(), more=full)
         began_s = self._clock.monotonic()
-        rows = await self._fetch(0, self._horizon.floor, limit) if self._horizon.floor else []
-        self._horizon.swept(began_s, self._clock.monotonic(), full=len(rows) == limit)
-        return rows
+        ids = None if full else horizon.net.next(began_s, horizon.head)
+        if ids is not None:
+            caught = await self._fetch(*ids, limit - len(rows))
+            more = len(caught) == limit - len(rows)
+            horizon.net.done(began_s, self._clock.monotonic(), horizon.head, more=more)
+            rows += caught
+        return rows, mark
 
     async def _fetch(self, above: int, up_to: int, limit: int) -> list[Row]:
         return list(await self._handle.fetch(self._text, above, up_to, limit, self._lease_s))

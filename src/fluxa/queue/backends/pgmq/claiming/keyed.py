@@ -13,6 +13,7 @@ from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Row, Transaction
 from fluxa.queue.backend import KeyRule
 from fluxa.queue.backends.pgmq.claiming.keybook import KeyBook, Low
+from fluxa.queue.backends.pgmq.claiming.marks import read_mark
 from fluxa.queue.backends.pgmq.claiming.pace import Pace, Pass
 from fluxa.queue.backends.pgmq.claiming.timeline import Mark, Timeline
 from fluxa.queue.backends.pgmq.tables import statement, table
@@ -23,6 +24,8 @@ PROBES = 200
 """Keys that one statement under the lock looks at."""
 AGAIN = 1000
 """Keys known to wait that one claim looks at again."""
+DUE_S = 5.0
+"""A look for what came due is taken this often at least, whatever it costs."""
 BUDGET_S = 0.05
 """How long one claim goes on finding keys that all have to wait."""
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -143,14 +146,12 @@ class KeyedClaims:
     async def _look(self) -> bool:
         """Find keys with something ready; whether there are any, or may be more."""
         async with self._database.connection() as handle:
-            row = await handle.fetch_row(statement("read_mark", self._queue), table(self._queue))
-            assert row is not None  # noqa: S101 - a select without from always gives one row
-            mark = Mark(row["now"], frozenset(row["running"]), row["last_id"])
+            mark = await read_mark(handle, self._queue)
             full = self._note(await handle.fetch(statement("look_above", self._queue), self._head, LOOK))
             if not full:
                 self._head = max(self._head, mark.last_id)
             began_s = self._clock.monotonic()
-            if self._due.is_due(began_s):
+            if self._due.is_cheap or self._due.is_due(began_s, DUE_S):
                 full |= await self._look_due(handle, mark, began_s)
             ids = self._pass.next(self._clock.monotonic(), self._head)
             if ids is not None:
@@ -161,11 +162,14 @@ class KeyedClaims:
 
     async def _look_due(self, handle: Transaction, mark: Mark, began_s: float) -> bool:
         start = self._timeline.begin(mark)
-        rows = await handle.fetch(statement("look_due", self._queue), *start, self._head, LOOK)
+        rows = await handle.fetch(statement("look_due", self._queue), start, self._head, LOOK)
         full = sum(int(row["messages"]) for row in rows) == LOOK
         for row in rows:
             self._book.note(row["key"], row["ids"] or ())
-        self._timeline.looked(mark, max((row["last_vt"], row["last_id"]) for row in rows) if full else None)
+        stopped_at = max(row["last_vt"] for row in rows) if full else None
+        if stopped_at is not None and stopped_at <= start:
+            stopped_at += dt.timedelta(microseconds=1)  # thousands that are due at one instant: the net has the rest
+        self._timeline.looked(mark, stopped_at)
         self._due.done(began_s, self._clock.monotonic(), more=full)
         return full
 

@@ -39,32 +39,47 @@ class Timeline:
     """
 
     def __init__(self) -> None:
-        self._from: tuple[dt.datetime, int] | None = None
+        self._from: dt.datetime | None = None
         self._marked: _Seen | None = None
         self._open: dict[str, _Seen] = {}
+        self._again: list[tuple[dt.datetime, int]] = []
         self._safe_id = 0
 
-    def begin(self, mark: Mark) -> tuple[dt.datetime, int]:
-        """Where a look that begins after this mark starts: behind this time and id."""
+    def begin(self, mark: Mark, scans: tuple[int, int] = (1, 0)) -> dt.datetime:
+        """From what time on to look, after this mark.
+
+        `scans` are the numbers of the oldest scan under way and of the last one begun. A scan that began before a
+        commit does not see what was committed, and may move the bound of later looks past it: so when all scans are
+        over that were under way when a transaction ended, the look goes back once more.
+        """
         at = mark.now - LAG
         before = self._marked
         if before is None or self._from is None or at < before.at - LAG:
             # The first mark, or the server's clock was set back.
             before = _Seen(at - BEFORE, 0)
-            self._from = (before.at, 0)
+            self._from = before.at
             self._open.clear()
-        ended = [self._open.pop(one) for one in self._open.keys() - mark.running]
-        if ended:
-            self._from = min(self._from, (min(one.at for one in ended), 0))
+            self._again.clear()
+        oldest, last = scans
+        backs = [at for at, number in self._again if number < oldest]
+        self._again = [(at, number) for at, number in self._again if number >= oldest]
+        ended = [self._open.pop(one).at for one in self._open.keys() - mark.running]
+        if ended and oldest <= last:
+            self._again.append((min(ended), last))
+        if backs or ended:
+            self._from = min(self._from, *backs, *ended)
         for one in mark.running:
             self._open.setdefault(one, before)
         self._safe_id = min([before.last_id, *(one.last_id for one in self._open.values())])
         self._marked = _Seen(at, mark.last_id)
         return self._from
 
-    def looked(self, mark: Mark, stopped_at: tuple[dt.datetime, int] | None) -> None:
-        """A look after this mark is done: as far as there, or (None) to its end."""
-        self._from = stopped_at or (mark.now - LAG, 0)
+    def looked(self, mark: Mark, stopped_at: dt.datetime | None, *, behind_s: float = 0.0) -> None:
+        """A look after this mark is done: as far as that time, which is looked at again, or (None) to its end.
+
+        `behind_s` is how long before the mark somebody began who may yet move the bound of the look.
+        """
+        self._from = stopped_at or mark.now - LAG - dt.timedelta(seconds=behind_s)
 
     @property
     def safe_id(self) -> int:
@@ -81,6 +96,7 @@ class Timeline:
         """All times in the table were moved back by so much; tests let time pass so."""
         by = dt.timedelta(seconds=seconds)
         if self._from is not None and self._marked is not None:
-            self._from = (self._from[0] - by, self._from[1])
+            self._from -= by
             self._marked = _Seen(self._marked.at - by, self._marked.last_id)
+            self._again = [(at - by, number) for at, number in self._again]
             self._open = {one: _Seen(seen.at - by, seen.last_id) for one, seen in self._open.items()}

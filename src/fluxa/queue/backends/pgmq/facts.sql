@@ -1,5 +1,45 @@
--- Why a queue is slow: read by any role; what it may not see comes back as null and is reported as unknown.
+-- What a queue holds, at a cost that does not grow with it, and why it is slow, as far as the role may see.
 -- Places as in pgmq.sql; {leased} is the condition that tells a leased row from one that was never claimed.
+
+-- name: read_counters
+-- Sizes and running counts: a handful of catalogue pages, however large the tables are. The counts lag by a second;
+-- after a crash of the server they begin anew, and reltuples is what the last vacuum or analyze saw.
+select pg_relation_size(relation) / current_setting('block_size')::int as pages,
+    case when pg_stat_get_tuples_inserted(relation) = 0 and pg_stat_get_live_tuples(relation) = 0
+        then greatest(0, (select reltuples from pg_class where oid = relation))::bigint
+        else pg_stat_get_live_tuples(relation)
+    end as live,
+    pg_stat_get_dead_tuples(relation) as dead,
+    pg_sequence_last_value(pg_get_serial_sequence(given.name, 'msg_id')::regclass) as last_id
+from unnest($1::text[]) with ordinality as given (name, place)
+cross join lateral (select given.name::regclass as relation) as named
+order by given.place
+
+-- name: count_queue
+-- One walk over a table that is known to be small.
+select count(*) as depth,
+    count(*) filter (where vt <= statement_timestamp()) as ready,
+    count(*) filter (where vt > statement_timestamp() and {leased}) as in_flight,
+    coalesce(extract(epoch from statement_timestamp() - min(enqueued_at))::float8, 0) as oldest_age_s
+from {queue}
+
+-- name: count_dead
+select count(*) from {dead}
+
+-- name: count_hidden
+-- Leased and delayed messages, $1 at most, in the order of the index by time.
+select count(*) as hidden, count(*) filter (where leased) as in_flight
+from (select {leased} as leased from {queue} where vt > statement_timestamp() order by vt limit $1) as seen
+
+-- name: limit_time
+select set_config('statement_timeout', $1, true)
+
+-- name: find_oldest
+select msg_id, extract(epoch from clock_timestamp() - enqueued_at)::float8 as age_s
+from {queue}
+where msg_id > $1 and msg_id <= $2
+order by msg_id
+limit 1
 
 -- name: find_holders
 -- Only what holds back cleaning of this database's tables counts: vacuum itself and other databases do not.
