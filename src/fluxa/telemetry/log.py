@@ -73,9 +73,7 @@ class LogHook:
             case c.RecordParked():
                 self._parked(signal)
             case c.RecordRetried():
-                self._logger.warning(
-                    "record retried", queue=signal.queue, error_code=signal.error_code, attempt=signal.attempt
-                )
+                self._retried(signal)
             case c.LeasesLost():
                 self._logger.warning("leases lost", queue=signal.queue, messages=signal.messages)
             case c.OutageBegan():
@@ -210,6 +208,17 @@ class LogHook:
             detail=signal.detail,
         )
 
+    def _retried(self, signal: c.RecordRetried) -> None:
+        self._logger.warning(
+            "record retried",
+            queue=signal.queue,
+            error_code=signal.error_code,
+            attempt=signal.attempt,
+            event_id=signal.event_id,
+            correlation_id=signal.correlation_id,
+            detail=signal.detail,
+        )
+
     def _parked(self, signal: c.RecordParked) -> None:
         """Something tampered with is an error that somebody must see; the rest can wait for the morning."""
         tell = self._logger.error if signal.retry_class == RetryClass.SECURITY else self._logger.warning
@@ -220,6 +229,7 @@ class LogHook:
             retry_class=signal.retry_class,
             event_id=signal.event_id,
             correlation_id=signal.correlation_id,
+            detail=signal.detail,
         )
 
     def _stage(self, signal: c.StageFinished) -> None:

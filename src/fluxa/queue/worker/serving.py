@@ -314,7 +314,16 @@ class Serving:
     def _tell_failure(self, delivery: Delivery, place: int, outcome: Outcome) -> None:
         record = delivery.records[place] if delivery.records else None
         if isinstance(outcome, Retry) and record is not None:
-            self._in.hook(RecordRetried(self.queue, outcome.code, record.attempt + delivery.received_count))
+            self._in.hook(
+                RecordRetried(
+                    self.queue,
+                    outcome.code,
+                    record.attempt + delivery.received_count,
+                    event_id=record.id,
+                    correlation_id=record.correlation_id,
+                    detail=outcome.detail,
+                )
+            )
         elif isinstance(outcome, Dead):
             self._in.hook(
                 RecordParked(
@@ -323,6 +332,7 @@ class Serving:
                     self._spec.retry.class_of(outcome.code),
                     event_id=record.id if record else f"message-{delivery.message_id}",
                     correlation_id=record.correlation_id if record else "",
+                    detail=outcome.detail,
                 )
             )
 

@@ -74,6 +74,7 @@ class RecordParked:
     retry_class: str
     event_id: str = ""
     correlation_id: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,9 @@ class RecordRetried:
     queue: str
     error_code: str
     attempt: int
+    event_id: str = ""
+    correlation_id: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

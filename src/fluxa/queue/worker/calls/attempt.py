@@ -2,8 +2,10 @@
 
 import datetime as dt
 import re
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.queue.outcome import DONE, Dead, Done, Outcome, Retry, Snooze
@@ -40,13 +42,19 @@ class Tried:
 def as_fluxa(error: BaseException) -> FluxaError:
     """What a handler raised, as one of our errors: its own code if it has one, else `HandlerError`.
 
-    The text tells the exception's type and message, without what looks like a secret.
+    The text tells the exception's type, message and place, without what looks like a secret.
     """
     if isinstance(error, FluxaError):
         return error
     text = str(error).strip()
     kind = type(error).__name__
-    return FluxaError(ErrorCode.HANDLER_ERROR, harmless(f"{kind}: {text}" if text else kind))
+    return FluxaError(ErrorCode.HANDLER_ERROR, harmless(f"{kind}: {text}" if text else kind) + _place(error))
+
+
+def _place(error: BaseException) -> str:
+    """Where in the code it was raised: without that a message such as a KeyError's says little."""
+    steps = traceback.extract_tb(error.__traceback__)
+    return f" ({PurePath(steps[-1].filename).name}, line {steps[-1].lineno})" if steps else ""
 
 
 def harmless(text: str) -> str:
