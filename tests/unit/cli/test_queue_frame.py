@@ -149,6 +149,14 @@ def test_pauses_watermarks_and_redrives_are_told_below() -> None:
     assert "redrive rd-1 of pulse  ██████       50/100, 49 moved, 20/s at most, running" in text
 
 
+def test_a_narrow_terminal_shows_what_matters_most() -> None:
+    narrow = Console(width=80, record=True, file=io.StringIO())
+    narrow.print(frame(look(1, KNOWN), Pace(), width=80))
+    heading = narrow.export_text().splitlines()[2].split()
+    assert heading == ["queue", "state", "messages", "oldest", "in/s", "done/s", "retry/s", "dead"]
+    assert "hands" in drawn(look(1, KNOWN))[2]
+
+
 def test_many_notes_are_cut() -> None:
     dark = [msgspec.structs.replace(UNKNOWN, queue=f"q{number}") for number in range(20)]
     lines = drawn(look(1, *dark))

@@ -303,12 +303,14 @@ class Serving:
         outcomes = settlement.outcomes
         done = outcomes.count(DONE)
         if done == len(outcomes):
+            self._standing.settled(done=done)
             self._in.hook(RecordsSettled(self.queue, done=done))
             return
         counts = {Retry: 0, Dead: 0, Snooze: 0, Done: 0}
         for place, outcome in enumerate(outcomes):
             counts[type(outcome)] += 1
             self._tell_failure(settlement.delivery, place, outcome)
+        self._standing.settled(done=counts[Done], retried=counts[Retry], parked=counts[Dead])
         self._in.hook(RecordsSettled(self.queue, counts[Done], counts[Retry], counts[Dead], counts[Snooze]))
 
     def _tell_failure(self, delivery: Delivery, place: int, outcome: Outcome) -> None:

@@ -30,7 +30,7 @@ def test_of_a_queue_that_is_well_there_is_nothing_to_say() -> None:
         (made(pause=Pause("ada", "night", AT)), "ada paused it: night. When that is over: fluxa queue resume pulse"),
         (made(breaker="open", last_error_code="ProviderUnavailable"), "kept failing (last: ProviderUnavailable)"),
         (made(state=State.FAILING, error_streak=7, last_error_code="X"), "7 failures in a row, the last one X"),
-        (made(state=State.UNSERVED), "no worker serves it: fluxa worker --queues pulse"),
+        (made(state=State.UNSERVED), "no worker serves it: fluxa worker --app PLACE --queues pulse"),
         (made(exceeded=(Exceeded(Measure.DEPTH, 12, 10),)), "12 messages wait, more than 10"),
         (made(exceeded=(Exceeded(Measure.OLDEST_AGE, 61.4, 60),)), "waits for 61 s, longer than 60 s"),
         (made(dead=3, dead_by_code={"A": 1, "B": 2}), "3 dead letters, most of them B: fluxa dlq list --queue pulse"),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from rich.console import Group
+from rich.console import Group, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -104,15 +104,25 @@ def bar(value: float | None, largest: float) -> Text:
     return Text(("█" * whole + (_EIGHTHS[rest] if rest else "")).ljust(_BAR), style="cyan")
 
 
-def frame(look: Look, pace: Pace, *, outage: str = "") -> Group:
-    """The picture."""
+def frame(look: Look, pace: Pace, *, outage: str = "", width: int = 160) -> Group:
+    """The picture.
+
+    Args:
+        look: what was seen last.
+        pace: rates up to then.
+        outage: why nothing can be reached, if so.
+        width: columns of the terminal; in a narrow one what matters less is left out.
+    """
     queues = look.snapshot.queues
     largest = max((one.queue_length or 0 for one in queues), default=0)
-    found = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-    for name, justify in _COLUMNS:
-        found.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # rich's literal
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    shown = [width >= from_width for _, _, from_width in _COLUMNS]
+    for (name, justify, _), is_shown in zip(_COLUMNS, shown, strict=True):
+        if is_shown:
+            found.add_column(name, justify=justify, no_wrap=True)
     for health in queues:
-        found.add_row(*_cells(health, look, pace.rates(health.queue), largest))
+        cells = _cells(health, look, pace.rates(health.queue), largest)
+        found.add_row(*(cell for cell, is_shown in zip(cells, shown, strict=True) if is_shown))
     parts: list[Text | Table] = [_head(look, outage), found, *_redrives(look)]
     notes = [line for health in queues for line in _notes(health)]
     parts += notes[:_NOTES_MAX]
@@ -122,20 +132,21 @@ def frame(look: Look, pace: Pace, *, outage: str = "") -> Group:
 
 
 _NOTES_MAX = 8
-_COLUMNS = (
-    ("queue", "left"),
-    ("state", "left"),
-    ("messages", "right"),
-    ("", "left"),
-    ("oldest", "right"),
-    ("in/s", "right"),
-    ("done/s", "right"),
-    ("retry/s", "right"),
-    ("dead/s", "right"),
-    ("dead", "right"),
-    ("hands", "right"),
-    ("breaker", "left"),
+_COLUMNS: tuple[tuple[str, JustifyMethod, int], ...] = (
+    ("queue", "left", 0),
+    ("state", "left", 0),
+    ("messages", "right", 0),
+    ("", "left", 122),
+    ("oldest", "right", 0),
+    ("in/s", "right", 0),
+    ("done/s", "right", 0),
+    ("retry/s", "right", 0),
+    ("dead/s", "right", 98),
+    ("dead", "right", 0),
+    ("hands", "right", 108),
+    ("breaker", "left", 90),
 )
+"""Heading, side, and the width of a terminal from which the column is shown."""
 
 
 def _cells(health: QueueHealth, look: Look, rates: Rates, largest: float) -> Iterator[Text]:

@@ -132,7 +132,7 @@ def _facts(health: QueueHealth, spec: QueueSpec | None, now: dt.datetime) -> Tab
         ("last failure", _last_failure(health, now)),
         ("error streak", words.count(health.error_streak, style="red")),
         ("breaker", words.breaker(health, now)),
-        ("served by", words.count(None if health.workers is None else len(health.workers)).append(" workers")),
+        ("workers", words.count(None if health.workers is None else len(health.workers))),
         ("paused", _paused(health, now)),
         ("watermark", words.watermark(health)),
     ]

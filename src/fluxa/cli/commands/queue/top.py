@@ -49,7 +49,8 @@ async def _once(settings: Settings, interval_s: float, *, as_json: bool) -> bool
     if as_json:
         output.print_json(_as_json(look, pace))
     else:
-        output.stdout().print(frame(look, pace, outage=_why(desk.outage)))
+        console = output.stdout()
+        console.print(frame(look, pace, outage=_why(desk.outage), width=console.width))
     return desk.outage is None
 
 
@@ -65,7 +66,8 @@ async def _watch(settings: Settings, interval_s: float) -> bool:
                 outage = await _opened(desk) if outage else None
                 look = await _look(desk, clock)
                 pace.saw(look)
-                live.update(frame(look, pace, outage=_why(outage)), refresh=True)
+                picture = frame(look, pace, outage=_why(outage), width=live.console.width)
+                live.update(picture, refresh=True)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(interval_s):
                         await ended.wait()

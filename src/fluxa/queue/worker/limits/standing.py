@@ -32,6 +32,7 @@ class Standing:
         self._success_s: float | None = None
         self._failure_at: dt.datetime | None = None
         self._failure_code: str | None = None
+        self._done = self._retried = self._parked = 0
 
     def allowance(self) -> int | None:
         """How many calls may begin now; None for no limit."""
@@ -64,6 +65,12 @@ class Standing:
             self._change(self.breaker.failed(self._clock.monotonic(), self._chance()))
         else:
             self._change(self.breaker.abandoned())
+
+    def settled(self, *, done: int = 0, retried: int = 0, parked: int = 0) -> None:
+        """So many records have their outcome for good; counted for those who watch the queue."""
+        self._done += done
+        self._retried += retried
+        self._parked += parked
 
     def abandoned(self, permit: int) -> None:
         """The call ended without saying anything about the queue."""
@@ -105,6 +112,9 @@ class Standing:
             last_error_code=self._failure_code,
             breaker=breaker.state,
             rests_until=_ago(now, now_s - breaker.until_s) if rests else None,
+            done=self._done,
+            retried=self._retried,
+            parked=self._parked,
         )
 
     def _change(self, breaker: Breaker) -> None:
