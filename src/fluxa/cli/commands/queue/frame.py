@@ -185,7 +185,7 @@ def _head(look: Look, outage: str) -> Text:
 def _redrives(look: Look) -> Iterator[Text]:
     for health in look.snapshot.queues:
         for one in health.redrives or ():
-            line = Text("redrive ", style="bold").append(f"{one.redrive_id} of {health.queue}  ", style="default")
+            line = Text().append("redrive ", style="bold").append(f"{one.redrive_id} of {health.queue}  ")
             line.append_text(bar(one.handled, one.total)).append(f" {one.handled}/{one.total}, {one.moved} moved")
             pace = f", {one.rate_per_s:g}/s at most" if one.rate_per_s else ""
             yield line.append(f"{pace}, {one.state}", style="dim")
