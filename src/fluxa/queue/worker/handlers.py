@@ -235,13 +235,15 @@ def _decoder(function: Handler, kind: Any) -> Callable[[Record], object]:  # noq
         return _as_it_is
     if kind is bytes:
         return _body
+    if kind is object:
+        kind = Any
     try:
         decode = msgspec.json.Decoder(kind).decode
         msgspec.json.schema(kind)  # a type that only its own hook could read makes a decoder, but has no schema
     except TypeError as error:
         raise _wrong(
             function,
-            f"takes {kind!r}, which cannot be read from JSON ({error}); take Record, bytes, or what msgspec knows",
+            f"takes {kind!r}, which cannot be read from JSON ({str(error).splitlines()[-1]}); take Record, bytes, or what msgspec knows",
         ) from None
 
     def read(record: Record) -> object:
