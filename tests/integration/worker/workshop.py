@@ -31,8 +31,12 @@ class Workshop:
 
     def __post_init__(self) -> None:
         self.clock = SystemClock()
-        self.app = Fluxa(Registry())
-        self.producer = Producer(self.backend, self.app.registry, self.clock)
+        self.use(Fluxa(Registry()))
+
+    def use(self, app: Fluxa) -> None:
+        """Work with this application from now on."""
+        self.app = app
+        self.producer = Producer(self.backend, app.registry, self.clock)
 
     @classmethod
     def in_memory(cls, database: Database | None = None) -> "Workshop":
