@@ -27,6 +27,14 @@ def application(kind: str) -> Fluxa:
         async def write_all(jobs: Sequence[str], tx: Transaction) -> None:
             for job in jobs:
                 await tx.execute(WRITE, job)
+    elif kind == "poison":
+
+        @app.handler("jobs")
+        async def die(job: str) -> None:
+            await asyncio.sleep(0.01)
+            if job == "poison":
+                os.kill(os.getpid(), signal.SIGKILL)
+
     else:
 
         @app.handler("jobs")
