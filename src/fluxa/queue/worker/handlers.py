@@ -241,9 +241,9 @@ def _decoder(function: Handler, kind: Any) -> Callable[[Record], object]:  # noq
         decode = msgspec.json.Decoder(kind).decode
         msgspec.json.schema(kind)  # a type that only its own hook could read makes a decoder, but has no schema
     except TypeError as error:
+        why = str(error).splitlines()[-1]
         raise _wrong(
-            function,
-            f"takes {kind!r}, which cannot be read from JSON ({str(error).splitlines()[-1]}); take Record, bytes, or what msgspec knows",
+            function, f"takes {kind!r}, which cannot be read from JSON ({why}); take Record, bytes, or a msgspec type"
         ) from None
 
     def read(record: Record) -> object:
