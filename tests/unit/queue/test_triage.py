@@ -10,7 +10,7 @@ from fluxa.queue.backend import Defect, Delivery
 from fluxa.queue.outcome import Dead, Snooze
 from fluxa.queue.policy import RetryPolicy
 from fluxa.queue.record import Failure, Record
-from fluxa.queue.worker.triage import triage
+from fluxa.queue.worker.triage import SUSPECT_CRASHES, triage
 
 _NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 _POLICY = RetryPolicy(attempts_max=8)
@@ -133,3 +133,13 @@ def _again(record: Record, crashes: int) -> Delivery:
 
 def _received(delivery: Delivery) -> Delivery:
     return _delivery(0, *delivery.records, received=delivery.received_count + 1)
+
+
+@pytest.mark.req("QUEUE-5")
+def test_in_an_ordered_queue_suspects_that_share_a_message_are_handed_out_alone_together() -> None:
+    several = _delivery(1, _record("a"), _record("b"), received=SUSPECT_CRASHES + 1)
+    other = _delivery(2, _record("c"), _record("d"), received=SUSPECT_CRASHES + 1)
+    sorted_out = triage([several, other], _POLICY, now=_NOW, ordered=True)
+    assert sorted_out.alone == several
+    assert [(one.delivery, len(one.outcomes)) for one in sorted_out.settle] == [(other, 2)]
+    assert all(isinstance(outcome, Snooze) for one in sorted_out.settle for outcome in one.outcomes)

@@ -236,7 +236,9 @@ class Serving:
         records = sum(max(1, len(delivery.records)) for delivery in deliveries)
         self._size += _SIZE_SHARE * (records / len(deliveries) - self._size)
         self._leases.hold(deliveries)
-        found = triage(deliveries, self._spec.retry, now=self._in.clock.now())
+        keys = self._spec.keys
+        ordered = keys is not None and keys.ordered
+        found = triage(deliveries, self._spec.retry, now=self._in.clock.now(), ordered=ordered)
         for settlement in found.settle:
             self._in.settler.put(settlement, self._settled)
         for delivery in found.work:

@@ -29,19 +29,20 @@ class Triaged:
     alone: Delivery | None
 
 
-def triage(deliveries: Sequence[Delivery], policy: RetryPolicy, *, now: dt.datetime) -> Triaged:
+def triage(deliveries: Sequence[Delivery], policy: RetryPolicy, *, now: dt.datetime, ordered: bool = False) -> Triaged:
     """Sort what was claimed, so that a record that kills workers cannot take its neighbours along.
 
     - What cannot be read is parked with the code of its defect.
     - A record that crashed as often as the policy allows is parked as `HandlerCrash`.
-    - Several records in one message that crashed repeatedly are sent again, each in its own message.
+    - Several records in one message that crashed repeatedly are sent again, each in its own message;
+      not so in an ordered queue, where what is sent again keeps its place and its company: it is handed out alone.
     - Of the suspects that remain one is handed out, alone; the others go back at once, their crashes counted.
     """
     settle: list[Settlement] = []
     work: list[Delivery] = []
     alone: Delivery | None = None
     for delivery in deliveries:
-        outcomes = _before_work(delivery, policy, now)
+        outcomes = _before_work(delivery, policy, now, ordered=ordered)
         if outcomes is not None:
             settle.append(Settlement(delivery, outcomes))
         elif not _is_suspect(delivery):
@@ -49,15 +50,17 @@ def triage(deliveries: Sequence[Delivery], policy: RetryPolicy, *, now: dt.datet
         elif alone is None:
             alone = delivery
         else:
-            settle.append(Settlement(delivery, (Snooze(now),)))
+            settle.append(Settlement(delivery, (Snooze(now),) * len(delivery.records)))
     return Triaged(tuple(settle), tuple(work), alone)
 
 
-def _before_work(delivery: Delivery, policy: RetryPolicy, now: dt.datetime) -> tuple[Outcome, ...] | None:
+def _before_work(
+    delivery: Delivery, policy: RetryPolicy, now: dt.datetime, *, ordered: bool
+) -> tuple[Outcome, ...] | None:
     if delivery.defect:
         return (Dead(delivery.defect.code, delivery.defect.detail),)
     verdicts = [policy.crashed(record, delivery.received_count) for record in delivery.records]
-    split = len(delivery.records) > 1 and _is_suspect(delivery)
+    split = not ordered and len(delivery.records) > 1 and _is_suspect(delivery)
     if not split and not any(verdicts):
         return None
     # A settlement counts the crashes before it, so giving a record back is no way round the limit.
