@@ -104,6 +104,11 @@ def test_a_queue_can_make_a_class_stricter_and_never_looser() -> None:
     assert judge(_letter(1, "HandlerError"), strict) is Verdict.MOVE
 
 
-@pytest.mark.parametrize(("rate", "letters"), [(None, 500), (0.1, 1), (1, 1), (100, 20), (2000, 400), (90_000, 500)])
+@pytest.mark.parametrize(("rate", "letters"), [(None, 500), (0.1, 1), (1, 1), (100, 10), (2000, 200), (90_000, 500)])
 def test_a_chunk_is_a_moments_worth(rate: float | None, letters: int) -> None:
     assert chunk_letters(rate) == letters
+
+
+def test_a_chunk_that_is_late_takes_along_what_came_due() -> None:
+    assert chunk_letters(100, 0.15) == 25
+    assert chunk_letters(100, 60) == chunk_letters(100, 1) <= 111

@@ -85,12 +85,14 @@ class Judged:
         quarantine: those that were altered.
         refused_by_code: how many stay since their class forbids it, by their code.
         looped: how many stay since they were sent back too often.
+        seen: how many letters were judged.
     """
 
     move: tuple[str, ...]
     quarantine: tuple[DeadLetter, ...]
     refused_by_code: Mapping[str, int]
     looped: int
+    seen: int
 
     @property
     def refused(self) -> int:
@@ -98,13 +100,14 @@ class Judged:
         return sum(self.refused_by_code.values()) + self.looped
 
 
-def judge_all(letters: Iterable[DeadLetter], terms: Terms) -> Judged:
-    """Judge a page of letters."""
+def judge_all(letters: Iterable[DeadLetter], terms: Terms, *, moves_max: int | None = None) -> Judged:
+    """Judge letters in order; with `moves_max`, only up to the one that is the last of so many to send again."""
     move: list[str] = []
     quarantine: list[DeadLetter] = []
     refused: Counter[str] = Counter()
-    looped = 0
+    looped = seen = 0
     for letter in letters:
+        seen += 1
         match judge(letter, terms):
             case Verdict.MOVE:
                 move.append(letter.message_id)
@@ -114,7 +117,9 @@ def judge_all(letters: Iterable[DeadLetter], terms: Terms) -> Judged:
                 refused[letter.code] += 1
             case Verdict.REFUSE_LOOP:
                 looped += 1
-    return Judged(tuple(move), tuple(quarantine), refused, looped)
+        if len(move) == moves_max:
+            break
+    return Judged(tuple(move), tuple(quarantine), refused, looped, seen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,11 @@ _SQL = sql.load("fluxa.queue.dead_letters", "redrives.sql")
 _GRACE_S = 1.0
 """How long a task is left to the runner that was there last: a crashed one's is taken over after this."""
 
-_CHUNK_S = 0.2
+_CHUNK_S = 0.1
 """A task with a rate moves in chunks of this much time's letters."""
+
+_LATE_MAX_S = 1.0
+"""What is made up for at most; the statement that moves the pace on says the same."""
 
 _IDLE_S = 5.0
 _OUTAGE_S = 1.0
@@ -125,7 +128,7 @@ class RedriveRunner:
         if due.due_in_s > 0:
             return min(due.due_in_s, _IDLE_S)
         try:
-            went_on = await self._advance(due.task)
+            went_on = await self._advance(due.task, max(0.0, -due.due_in_s))
         except Exception as error:
             if isinstance(error, FluxaError) and error.retry is RetryClass.TRANSIENT:
                 raise
@@ -139,14 +142,10 @@ class RedriveRunner:
             return _Due(None, _IDLE_S, 0)
         return _Due(read_task(row["task"]), float(row["due_in_s"]), int(row["running"]))
 
-    async def _advance(self, task: RedriveTask) -> bool:
+    async def _advance(self, task: RedriveTask, late_s: float) -> bool:
         """One chunk; False if another runner was there first, or the task has ended."""
         began_s = self._clock.monotonic()
-        page = await read_page(
-            self._backend, task.queue, task.meant, after=str(task.cursor), limit=chunk_letters(task.rate_per_s)
-        )
-        terms = Terms(frozenset(task.forced), task.redrives_max, class_in(self._registry, task.queue))
-        judged = judge_all(page.letters, terms)
+        page, judged = await self._read(task, late_s)
         async with self._database.transaction() as tx:
             text = await tx.fetch_value(_SQL["lock_redrive"], task.redrive_id, task.cursor)
             if text is None:
@@ -157,6 +156,20 @@ class RedriveRunner:
             after = await self._note(tx, task, page, judged, counts)
         self._tell(task, after, len(page.letters), self._clock.monotonic() - began_s)
         return True
+
+    async def _read(self, task: RedriveTask, late_s: float) -> tuple[Page, Judged]:
+        """The letters of one chunk: as many as it takes to have a chunk's worth to send again."""
+        moves = chunk_letters(task.rate_per_s, late_s)
+        # Where most letters stay, a page of only so many would be a transaction for a handful.
+        some = math.ceil(moves * (task.handled + moves) / (task.moved + moves))
+        limit = min(PAGE, some)
+        page = await read_page(self._backend, task.queue, task.meant, after=str(task.cursor), limit=limit)
+        terms = Terms(frozenset(task.forced), task.redrives_max, class_in(self._registry, task.queue))
+        judged = judge_all(page.letters, terms, moves_max=moves)
+        if judged.seen < len(page.letters):
+            letters = page.letters[: judged.seen]
+            page = Page(letters, letters[-1].message_id, last=False)
+        return page, judged
 
     async def _note(
         self, tx: Transaction, task: RedriveTask, page: Page, judged: Judged, counts: "_Counts"
@@ -210,9 +223,14 @@ class _Counts:
     refused_before: dict[str, int]
 
 
-def chunk_letters(rate_per_s: float | None) -> int:
-    """Letters in one chunk: few enough that a rate is an even flow, and that a lock is short."""
-    return PAGE if rate_per_s is None else max(1, min(PAGE, math.ceil(rate_per_s * _CHUNK_S)))
+def chunk_letters(rate_per_s: float | None, late_s: float = 0.0) -> int:
+    """Letters that one chunk sends again at most: few enough that a rate is an even flow, and that a lock is short.
+
+    A chunk that begins late, on a busy machine, takes what has come due since then along, or the rate is not held.
+    """
+    if rate_per_s is None:
+        return PAGE
+    return max(1, min(PAGE, math.ceil(rate_per_s * (_CHUNK_S + min(late_s, _LATE_MAX_S)))))
 
 
 def _ended(task: RedriveTask) -> RedriveEnded:
