@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from aws.servers import Ministack
 from fluxa.postgres.pool import Database
 from fluxa.queue.backend import Envelope, KeyRule, QueueBackend
 from fluxa.queue.backends.pgmq import PgmqBackend
-from fluxa.queue.backends.pgmq.outbox import SUFFIX, outbox_of
+from fluxa.queue.backends.pgmq.outbox import SUFFIX
 from fluxa.queue.backends.pgmq.tables import table
 from fluxa.queue.backends.spill import Spill
 from fluxa.queue.backends.sqs import Sqs, SqsBackend
@@ -26,8 +27,7 @@ def make_backend(
     spill: Spill | None = None,
 ) -> SqsBackend:
     """A backend as one process has it."""
-    ordered = {outbox_of(queue): rule for queue, rule in (keys or {}).items() if rule.ordered}
-    boxes = PgmqBackend(database, listener=None, notifier=None, clock=clock, keys=ordered, chance=lambda: 0.5)
+    boxes = PgmqBackend(database, listener=None, notifier=None, clock=clock, chance=lambda: 0.5)
     return SqsBackend(sqs, database, boxes=boxes, notifier=None, clock=clock, keys=keys, spill=spill)
 
 
@@ -84,7 +84,8 @@ class SqsHarness:
 
     async def put(self, queue: str, text: str) -> str:
         place = await make_backend(self._sqs, self._database, self.clock, keys=self._keys).places.find(queue)
-        more: dict[str, Any] = {"MessageGroupId": "elsewhere", "MessageDeduplicationId": text} if place.rule else {}
+        own = uuid.uuid4().hex
+        more: dict[str, Any] = {"MessageGroupId": own, "MessageDeduplicationId": own} if place.rule else {}
         return str((await self._sqs.call("send_message", QueueUrl=place.url, MessageBody=text, **more))["MessageId"])
 
     async def alter(self, queue: str, message_id: str, old: str, new: str) -> None:  # noqa: ARG002 - ids are unique

@@ -10,6 +10,7 @@ from aws.queues import SqsHarness
 from aws.servers import Ministack
 from fluxa.postgres.pool import Database
 from fluxa.queue.backends.sqs import Sqs
+from fluxa.testing.key_conformance import KEY_RULES, KeyConformance
 from fluxa.testing.queue_conformance import Harness, QueueConformance
 
 pytestmark = pytest.mark.req("QUEUE-1", "QUEUE-3", "QUEUE-8", "QUEUE-9")
@@ -33,3 +34,13 @@ class TestSqs(QueueConformance):
     def harness(self, ministack: Ministack, sqs: Sqs, database: Database) -> Harness:
         """Fresh queues and a fresh database."""
         return SqsHarness(ministack, sqs, database)
+
+
+@pytest.mark.req("QUEUE-5")
+class TestSqsFifo(KeyConformance):
+    """FIFO queues, for queues with keys."""
+
+    @pytest.fixture
+    def harness(self, ministack: Ministack, sqs: Sqs, database: Database) -> Harness:
+        """Fresh queues and a fresh database."""
+        return SqsHarness(ministack, sqs, database, KEY_RULES)

@@ -14,7 +14,6 @@ from fluxa.providers.vendors.http_endpoint import EndpointConfig, SignedEndpoint
 from fluxa.providers.vendors.object_store import S3Options, open_objects
 from fluxa.queue.backend import QueueBackend
 from fluxa.queue.backends.pgmq import PgmqBackend, PgmqInsight
-from fluxa.queue.backends.pgmq.outbox import outbox_of
 from fluxa.queue.backends.routed import RoutedBackend
 from fluxa.queue.backends.sqs import Sqs, SqsBackend, SqsOptions
 from fluxa.queue.health.monitor import QueueMonitor
@@ -54,8 +53,7 @@ async def open_queues(
     clock = SystemClock()
     rules = (registry or built_in()).key_rules
     named = in_sqs(settings, registry or built_in())
-    boxes = {outbox_of(name): rules[name] for name in named if name in rules and rules[name].ordered}
-    pgmq = PgmqBackend(database, listener=listener, notifier=notifier, clock=clock, keys={**rules, **boxes})
+    pgmq = PgmqBackend(database, listener=listener, notifier=notifier, clock=clock, keys=rules)
     if not named and settings.queue_engine == "pgmq":
         return pgmq
     sqs = Sqs(_sqs_options(settings))

@@ -203,6 +203,31 @@ from unnest($1::text[], $2::float8[], $3::text[]) with ordinality as given (mess
 order by given.place
 returning msg_id
 
+-- name: lock_outbox
+-- One relay at a time chooses what to send on in order; it holds this for one statement.
+select pg_advisory_xact_lock(hashtextextended($1, 8130))
+
+-- name: claim_waiting
+-- In order: a message goes on only if every older one of its key goes too, or is gone.
+with held as (
+    select headers ->> 'x-pgmq-group' as key, min(msg_id) as first_id
+    from {queue}
+    where vt > clock_timestamp() and headers ->> 'x-pgmq-group' is not null
+    group by 1
+), due as (
+    select message.msg_id
+    from {queue} as message
+    left join held on held.key = message.headers ->> 'x-pgmq-group' and held.first_id < message.msg_id
+    where message.vt <= clock_timestamp() and held.first_id is null
+    order by message.msg_id
+    limit $1
+)
+update {queue} as message
+set vt = clock_timestamp() + make_interval(secs => $2), read_ct = message.read_ct + 1
+from due
+where message.msg_id = due.msg_id
+returning message.msg_id, message.read_ct, message.enqueued_at, message.vt, message.message::text as raw
+
 -- name: count_waiting
 -- Exact up to $1.
 select count(*) from (select from {queue} limit $1) as sample

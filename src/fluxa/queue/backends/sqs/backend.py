@@ -24,6 +24,7 @@ from fluxa.queue.backends.parking import redriven
 from fluxa.queue.backends.pgmq.backend import PgmqBackend
 from fluxa.queue.backends.pgmq.dead_letters import DeadLetters
 from fluxa.queue.backends.pgmq.outbox import Outbox, Waiting
+from fluxa.queue.backends.settling import one_key_each
 from fluxa.queue.backends.spill import Spill
 from fluxa.queue.backends.sqs.claims import Claims
 from fluxa.queue.backends.sqs.client import Sqs
@@ -65,7 +66,7 @@ class SqsBackend:
     Args:
         sqs: the connection, opened by its owner.
         database: where outboxes and dead letters are.
-        boxes: PGMQ over the same database, in which the outboxes of ordered queues are ordered too.
+        boxes: PGMQ over the same database, for the outboxes.
         notifier: wakes relays.
         clock: the time.
         keys: how keys are kept apart, by queue.
@@ -94,7 +95,15 @@ class SqsBackend:
         self._claims = Claims(sqs, self.places, self._leases, self._sender, kept=self._kept, spill=spill, clock=clock)
         to = stores(database, self._outbox, self._dead, self._kept, self._sender)
         self._settler = Settler(self.places, self._leases, to, clock)
-        self.relay = Relay(boxes, database, places=self.places, sender=self._sender, dead=self._dead, clock=clock)
+        self.relay = Relay(
+            boxes,
+            self._outbox,
+            database,
+            places=self.places,
+            sender=self._sender,
+            dead=self._dead,
+            clock=clock,
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -129,6 +138,8 @@ class SqsBackend:
         In a transaction, with a delay that SQS does not keep, and in ordered queues they go by the outbox.
         """
         place = await self.places.find(queue)
+        if place.rule is not None:
+            one_key_each(envelopes)
         texts = [encode(envelope) for envelope in envelopes]
         if tx is None and not place.ordered and seconds(delay_s) <= (0 if place.rule else DELAY_MAX_S):
             messages = [

@@ -52,8 +52,18 @@ class Leases:
         """Whether a lease that was taken here is known to have ended: others may have the message."""
         return delivery.receipt in self._ends_s and self.left_s(delivery) <= 0
 
+    def give_up(self, delivery: Delivery) -> None:
+        """Nothing more is done under this lease: the message is there for others."""
+        self._ends_s[delivery.receipt] = float("-inf")
+
     async def extend(self, deliveries: Sequence[Delivery], lease_s: float) -> list[Delivery]:
-        """Renew leases of one queue; returns what was lost."""
+        """Renew leases of one queue; returns what was lost. In a FIFO queue a lease that ended is not revived."""
+        place = await self._places.find(deliveries[0].queue) if deliveries else None
+        over = [one for one in deliveries if place is not None and place.rule is not None and self.left_s(one) <= 0]
+        held = [one for one in deliveries if one not in over]
+        return over + await self._extend(held, lease_s)
+
+    async def _extend(self, deliveries: Sequence[Delivery], lease_s: float) -> list[Delivery]:
         renewed_s = self._clock.monotonic()
         lost = await self._each("change_message_visibility_batch", deliveries, {"VisibilityTimeout": lease(lease_s)})
         for delivery in deliveries:

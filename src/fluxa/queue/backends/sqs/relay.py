@@ -13,7 +13,7 @@ from fluxa.postgres.pool import Database
 from fluxa.queue.backend import Delivery, ParkedText, QueueBackend, Settlement
 from fluxa.queue.backends.parking import Facts, write_facts
 from fluxa.queue.backends.pgmq.dead_letters import DeadLetters
-from fluxa.queue.backends.pgmq.outbox import outbox_of
+from fluxa.queue.backends.pgmq.outbox import Outbox, outbox_of
 from fluxa.queue.backends.sqs.queues import Place, Places
 from fluxa.queue.backends.sqs.sending import Sender
 from fluxa.queue.backends.sqs.wire import Outgoing, dedup_of, group_of, unstored
@@ -41,7 +41,8 @@ class Relay:
     """Moves messages from outboxes to SQS. Any number may run side by side.
 
     Args:
-        boxes: the engine of the outboxes; where a queue is ordered, its outbox must be too.
+        boxes: the engine of the outboxes.
+        outbox: gives out what is to be sent on in order.
         database: where outboxes and dead letters are.
         places: the queues in SQS.
         sender: sends to them.
@@ -52,6 +53,7 @@ class Relay:
     def __init__(
         self,
         boxes: QueueBackend,
+        outbox: Outbox,
         database: Database,
         *,
         places: Places,
@@ -60,6 +62,7 @@ class Relay:
         clock: Clock,
     ) -> None:
         self._boxes = boxes
+        self._outbox = outbox
         self._to = _Ends(database, places, sender, dead)
         self._clock = clock
 
@@ -74,13 +77,16 @@ class Relay:
             moved += count
         return moved
 
-    async def turn(self, queue: str, *, wait_s: float = 0.0) -> int:
-        """Send on some of what is due, waiting for it if need be; returns how many messages.
+    async def turn(self, queue: str) -> int:
+        """Send on some of what is due; returns how many messages.
 
         Raises:
             FluxaError: an outage; what was not sent waits.
         """
-        claimed = await self._boxes.claim(outbox_of(queue), limit=_AT_ONCE, lease_s=_LEASE_S, wait_s=wait_s)
+        if (await self._to.places.find(queue)).ordered:
+            claimed = await self._outbox.claim_in_order(queue, limit=_AT_ONCE, lease_s=_LEASE_S)
+        else:
+            claimed = await self._boxes.claim(outbox_of(queue), limit=_AT_ONCE, lease_s=_LEASE_S)
         if not claimed:
             return 0
         try:

@@ -39,7 +39,7 @@ class Sender:
         """
         place = await self._places.find(queue)
         ready = [await self._fitted(place, message) for message in messages]
-        groups = list(batches(ready, bytes_max=place.message_bytes))
+        groups = list(batches(ready, bytes_max=place.message_bytes, ordered=place.ordered))
         if place.rule is not None:  # the order within a group is that of the requests
             parts = [await self._batch(place, [ready[n] for n in group]) for group in groups]
         else:

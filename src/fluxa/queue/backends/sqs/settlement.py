@@ -64,6 +64,8 @@ class Settler:
         planned = [(one.delivery, effects(one, now=now, in_place=place.ordered)) for one in settlements]
         follow = [plan for plan in planned if _follows(plan[1]) and plan[0].receipt not in self._stages]
         lost = await self._fenced_out([delivery for delivery, _ in follow])
+        if place.rule is not None:  # a FIFO queue takes no late deletion
+            lost += [one for one, what in planned if not _follows(what) and self._leases.left_s(one) <= 0]
         await self._carry_out(place, [plan for plan in follow if plan[0] not in lost])
         left = [
             (delivery, what)
@@ -109,6 +111,7 @@ class Settler:
     async def _rest(self, delivery: Delivery, kept: Kept) -> None:
         """Leave a message in its place until it is due; its lease is how SQS keeps it there."""
         await self._leases.extend([delivery], min(kept.delay_s, VISIBILITY_MAX_S))
+        self._leases.give_up(delivery)
         self._stages[delivery.receipt] = _Stage.GONE
 
     async def _delete(self, place: Place, deliveries: Sequence[Delivery]) -> list[Delivery]:

@@ -3,7 +3,6 @@
 import hashlib
 import math
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -105,7 +104,8 @@ def group_of(key: str | None, record_id: str, rule: KeyRule) -> str:
         return "r-" + hashlib.sha256(record_id.encode()).hexdigest()[:40]
     name = "k-" + hashlib.sha256(key.encode()).hexdigest()[:40]
     lanes = 1 if rule.ordered else max(1, rule.limit)
-    return f"{name}-{zlib.crc32(record_id.encode()) % lanes}"
+    spread = int.from_bytes(hashlib.blake2b(record_id.encode(), digest_size=8).digest(), "big")
+    return f"{name}-{spread % lanes}"
 
 
 def dedup_of(*parts: str) -> str:
@@ -141,15 +141,21 @@ def resolved(found: Reference, content: bytes) -> str:
     return content.decode()
 
 
-def batches(messages: Sequence[Outgoing], *, bytes_max: int) -> Iterator[list[int]]:
-    """Positions of messages that fit in one request together, in order."""
+def batches(messages: Sequence[Outgoing], *, bytes_max: int, ordered: bool = False) -> Iterator[list[int]]:
+    """Positions of messages that fit in one request together, in order.
+
+    A request may fail in part, so where order matters it holds one message of a group at most.
+    """
     batch: list[int] = []
+    groups: set[str] = set()
     size = 0
     for position, message in enumerate(messages):
-        if batch and (len(batch) == BATCH_ENTRIES or size + message.size > bytes_max):
+        full = len(batch) == BATCH_ENTRIES or size + message.size > bytes_max or (ordered and message.group in groups)
+        if batch and full:
             yield batch
-            batch, size = [], 0
+            batch, groups, size = [], set(), 0
         batch.append(position)
+        groups.add(message.group)
         size += message.size
     if batch:
         yield batch
