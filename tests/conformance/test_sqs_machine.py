@@ -117,6 +117,7 @@ class SqsMachine(QueueMachine):
         due, dead = self.model.due(), len(self.model.dead)
         assert (state.depth, state.dead) == (len(self.model.messages), dead)
         resting = self.model.rule is not None and self.model.rule.ordered
+        assert state.ready is not None
         assert state.ready <= due if resting else state.ready == due
         leased = self.model.leased()
         assert state.in_flight is not None
@@ -178,7 +179,7 @@ def test_sqs_does_what_the_model_does(ministack: Ministack, postgres_server: str
             return harness
 
         try:
-            _drive(lambda: SqsMachine(runner.run, fresh, queue), 15)
+            _drive(lambda: SqsMachine(runner.run, fresh, queue), 10)
         finally:
             runner.run(sqs.stop())
             runner.run(database.stop())
