@@ -284,9 +284,9 @@ class Serving:
     def _ended(self, held: Held) -> None:
         """All records of a delivery have an outcome."""
         if held.is_settled or held.is_lost:
-            self._settled(held.settlement(), not held.is_lost)
+            self._settled(held.settlement(self._in.clock), not held.is_lost)
         else:
-            self._in.settler.put(held.settlement(), self._settled)
+            self._in.settler.put(held.settlement(self._in.clock), self._settled)
         if self._desk.open_records <= self._at_once:
             self._changed.set()
 

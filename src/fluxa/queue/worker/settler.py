@@ -5,11 +5,13 @@ Not: what the outcomes are (calls).
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import FluxaError, RetryClass
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.queue.backend import Delivery, QueueBackend, Settlement
+from fluxa.queue.worker.calls.steps import offset_s, settlement_moved
 from fluxa.queue.worker.limits.outage import Outage
 
 Told = Callable[[Settlement, bool], None]
@@ -21,6 +23,14 @@ _SLOW_S = 0.2
 _BESIDE_MAX = 4
 
 
+class _Waiting(NamedTuple):
+    """What is to be settled, who hears of it, and how far the time of day was ahead when it was put here."""
+
+    settlement: Settlement
+    told: Told
+    offset_s: float
+
+
 class Settler:
     """Gathers settlements of all queues. An outage is waited out; leases are renewed by others meanwhile."""
 
@@ -29,13 +39,15 @@ class Settler:
         self._outage = outage
         self._clock = clock
         self._chance = chance
-        self._pending: dict[str, list[tuple[Settlement, Told]]] = {}
+        self._pending: dict[str, list[_Waiting]] = {}
         self._busy: set[str] = set()
         self._running: dict[asyncio.Task[None], float] = {}
 
     def put(self, settlement: Settlement, told: Told) -> None:
         """Settle this soon; returns at once."""
-        self._pending.setdefault(settlement.delivery.queue, []).append((settlement, told))
+        self._pending.setdefault(settlement.delivery.queue, []).append(
+            _Waiting(settlement, told, offset_s(self._clock))
+        )
         if not self._running:
             self._launch()
 
@@ -57,7 +69,7 @@ class Settler:
 
     async def _run(self) -> None:
         # Collected only now: what ended in the same moment goes along.
-        group: list[tuple[Settlement, Told]] = []
+        group: list[_Waiting] = []
         queues = [queue for queue in self._pending if queue not in self._busy]
         for queue in queues:
             waiting = self._pending.pop(queue)
@@ -76,11 +88,14 @@ class Settler:
         if not self._busy.issuperset(self._pending):
             self._launch()
 
-    async def _settle(self, group: Sequence[tuple[Settlement, Told]]) -> None:
+    async def _settle(self, group: Sequence[_Waiting]) -> None:
         failures = 0
         while True:
             try:
-                lost = await self._backend.settle([settlement for settlement, _ in group])
+                now_s = offset_s(self._clock)
+                lost = await self._backend.settle(
+                    [settlement_moved(one.settlement, now_s - one.offset_s) for one in group]
+                )
             except Exception as error:  # noqa: BLE001 - nothing that happens here may lose an outcome
                 if isinstance(error, FluxaError) and error.retry is RetryClass.TRANSIENT:
                     failures += 1
@@ -94,20 +109,21 @@ class Settler:
             self._tell(group, lost)
             return
 
-    async def _refused(self, group: Sequence[tuple[Settlement, Told]], error: Exception) -> None:
+    async def _refused(self, group: Sequence[_Waiting], error: Exception) -> None:
         """The engine will not have it, whatever is repeated: find the one it is about, and settle the others."""
         if len(group) > 1:
             middle = len(group) // 2
             await self._settle(group[:middle])
             await self._settle(group[middle:])
             return
-        self._outage.failed(f"{group[0][0].delivery.queue}: {type(error).__name__}: {error}")
+        delivery = group[0].settlement.delivery
+        self._outage.failed(f"{delivery.queue}: {type(error).__name__}: {error}")
         # Its lease runs out, and the one who claims it next counts a crash: it is parked in the end, not lost.
-        self._tell(group, [group[0][0].delivery])
+        self._tell(group, [delivery])
 
-    def _tell(self, group: Sequence[tuple[Settlement, Told]], lost: Sequence[Delivery]) -> None:
+    def _tell(self, group: Sequence[_Waiting], lost: Sequence[Delivery]) -> None:
         gone = {(delivery.queue, delivery.message_id, delivery.receipt) for delivery in lost}
-        for settlement, told in group:
-            delivery = settlement.delivery
+        for one in group:
+            delivery = one.settlement.delivery
             is_lost = bool(gone) and (delivery.queue, delivery.message_id, delivery.receipt) in gone
-            told(settlement, not is_lost)
+            one.told(one.settlement, not is_lost)

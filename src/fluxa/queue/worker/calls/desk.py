@@ -247,7 +247,7 @@ class Desk:
     def _end(self, unit: Unit, outcome: Outcome) -> None:
         held, place = unit
         self.open_records -= 1
-        if held.end(place, outcome):
+        if held.end(place, outcome, self._in.clock):
             self._ended(held)
 
 
