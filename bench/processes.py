@@ -33,6 +33,11 @@ class Child:
                     return text
         raise RuntimeError(f"the process ended before it said {word}:\n{self._log.read_text()[-2000:]}")
 
+    @property
+    def ended(self) -> int | None:
+        """Its exit code, once it has ended."""
+        return self._process.returncode
+
     def say(self, line: str) -> None:
         """Write a line to its standard input."""
         if self._process.stdin is not None:
@@ -40,15 +45,24 @@ class Child:
 
 
 @contextlib.asynccontextmanager
-async def child(*command: str | Path, log: Path, env: Mapping[str, str] | None = None) -> AsyncIterator[Child]:
-    """Start a command from the repository's root; end it afterwards."""
+async def child(
+    *command: str | Path, log: Path, env: Mapping[str, str] | None = None, talks: bool = True
+) -> AsyncIterator[Child]:
+    """Start a command from the repository's root; end it afterwards.
+
+    Args:
+        command: and its arguments.
+        log: where its errors go.
+        env: added to the environment.
+        talks: whether `expect` reads its output; if not, the output goes to the log too.
+    """
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=ROOT,
             env=None if env is None else {**os.environ, **env},
             stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE if talks else errors,
             stderr=errors,
             start_new_session=True,
         )

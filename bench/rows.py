@@ -8,33 +8,11 @@ from dataclasses import dataclass
 import msgspec
 
 from demo import flights
-
-COLUMNS = (
-    "received_at",
-    "ord",
-    "tenant",
-    "source",
-    "id",
-    "type",
-    "subject",
-    "time",
-    "datacontenttype",
-    "dataschema",
-    "extensions",
-    "correlation_id",
-    "sha256",
-    "data",
-    "data_key",
-    "data_bytes",
-    "attempt",
-    "enqueued_at",
-    "claimed_at",
-)
-"""The columns of `fluxa.events` that a writer gives; `tx` and `stored_at` come from the server."""
+from fluxa.events.store import EVENT_COLUMNS
 
 INSERT = (
-    f"insert into fluxa.events ({', '.join(COLUMNS)}) "
-    f"values ({', '.join(f'${number}' for number in range(1, len(COLUMNS) + 1))})"
+    f"insert into fluxa.events ({', '.join(EVENT_COLUMNS)}) "
+    f"values ({', '.join(f'${number}' for number in range(1, len(EVENT_COLUMNS) + 1))})"
 )
 """One row by parameters, for handlers that insert one at a time."""
 

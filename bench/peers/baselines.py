@@ -9,7 +9,8 @@ from typing import TypeVar
 import asyncpg
 
 from bench.measure import Measured
-from bench.rows import COLUMNS, Load, Row, row
+from bench.rows import Load, Row, row
+from fluxa.events.store import EVENT_COLUMNS
 
 BATCH = 1000
 """Rows a commit, for both."""
@@ -94,4 +95,4 @@ async def _consume(connection: asyncpg.Connection, count: int, now: dt.datetime)
 
 
 async def _copy_rows(connection: asyncpg.Connection, rows: Sequence[Row]) -> None:
-    await connection.copy_records_to_table("events", schema_name="fluxa", columns=COLUMNS, records=rows)
+    await connection.copy_records_to_table("events", schema_name="fluxa", columns=EVENT_COLUMNS, records=rows)

@@ -8,7 +8,8 @@ from typing import Protocol
 import asyncpg
 from typing_extensions import override
 
-from bench.rows import COLUMNS, INSERT, Row, row
+from bench.rows import INSERT, Row, row
+from fluxa.events.store import EVENT_COLUMNS
 
 _GROUP_MAX = 1000
 
@@ -52,7 +53,7 @@ class GroupInsert(Insert):
         while self._waiting:
             group, self._waiting = self._waiting[:_GROUP_MAX], self._waiting[_GROUP_MAX:]
             rows = [waiting[0] for waiting in group]
-            await self._pool.copy_records_to_table("events", schema_name="fluxa", columns=COLUMNS, records=rows)
+            await self._pool.copy_records_to_table("events", schema_name="fluxa", columns=EVENT_COLUMNS, records=rows)
             for _row, done in group:
                 done.set_result(None)
 

@@ -18,7 +18,7 @@ from fluxa.postgres.transaction import Transaction
 
 _SQL = sql.load("fluxa.events", "store.sql")
 _KEY_COLUMNS = ("tenant", "id", "source", "received_at", "ord")
-_EVENT_COLUMNS = (
+EVENT_COLUMNS = (
     "received_at",
     "ord",
     "tenant",
@@ -39,6 +39,7 @@ _EVENT_COLUMNS = (
     "enqueued_at",
     "claimed_at",
 )
+"""The columns of `fluxa.events` that a writer gives; `tx` and `stored_at` come from the server."""
 _CAUTIOUS_WRITES = 8
 """Writes after one with duplicates that expect more of them."""
 _ATTEMPT_MAX = 32_767
@@ -143,7 +144,7 @@ class EventStore:
         if len(firsts) < len(rows) or self._cautious or not await self._claim_new(tx, keys):
             new = await self._claim_some(tx, keys, seen)
         if new:
-            await tx.copy("fluxa", "events", _EVENT_COLUMNS, [_event_row(rows[i], i) for i in new])
+            await tx.copy("fluxa", "events", EVENT_COLUMNS, [_event_row(rows[i], i) for i in new])
         duplicates = len(rows) - len(new)
         self._cautious = _CAUTIOUS_WRITES if duplicates else max(0, self._cautious - 1)
         return Written(stored=len(new), duplicates=duplicates)

@@ -1,0 +1,1 @@
+"""From measurements to medians, ratios, a page and pictures; what is not measured again stays."""
