@@ -31,7 +31,7 @@ class DeadLetters:
 
     async def count(self, queue: str, limit: int) -> int:
         """How many there are; `limit` stands for as many or more."""
-        return int(await self._database.fetch_value(statement("count_dead", queue), limit))
+        return int(await self._database.fetch_value(statement("sample_dead", queue), limit))
 
     async def read(
         self, queue: str, which: DeadLetterFilter, *, limit: int, after: str | None = None

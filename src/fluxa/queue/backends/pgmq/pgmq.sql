@@ -188,7 +188,7 @@ returning msg_id
 -- name: purge_dead
 delete from {dead} where msg_id = any ($1::bigint[])
 
--- name: count_dead
+-- name: sample_dead
 -- Exact up to $1.
 select count(*) from (select from {dead} limit $1) as sample
 
