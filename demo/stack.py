@@ -14,7 +14,7 @@ from fluxa.apps.stack import home as home_files
 
 LOG = "up.log"
 _TERMINAL = {"COLUMNS": "98", "FORCE_COLOR": "1", "TERM": "xterm-256color"}
-FREE_PORTS = dict.fromkeys(("ingest_port", "query_port", "processor_port", "station_port"), "0")
+FREE_PORTS = {f"{service}_port": "0" for service in ("ingest", "query", "processor", "station", "worker")}
 
 
 def command(home: Path, *arguments: str, settings: Mapping[str, str] | None = None) -> tuple[str, ...]:

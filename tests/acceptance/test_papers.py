@@ -25,7 +25,7 @@ def _lines() -> list[str]:
 async def _start(home: Path, line: str) -> asyncio.subprocess.Process:
     settings = [
         f"FLUXA_HOME={home}",
-        *(f"FLUXA_{service}_PORT=0" for service in ("INGEST", "QUERY", "PROCESSOR", "STATION")),
+        *(f"FLUXA_{service}_PORT=0" for service in ("INGEST", "QUERY", "PROCESSOR", "STATION", "WORKER")),
     ]
     return await asyncio.create_subprocess_exec(
         *["env", "-i", f"PATH={BIN}:/usr/bin:/bin", f"HOME={home.parent}", *settings, "bash", "-c", f"exec {line}"],

@@ -3,12 +3,14 @@
 import contextlib
 import io
 import json
+import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
+from fluxa.application import Fluxa
 from fluxa.auth.api_keys import ApiKeys
 from fluxa.auth.key_guard import GuardLimits, KeyGuard
 from fluxa.auth.nonces import Nonces
@@ -19,13 +21,16 @@ from fluxa.queue.backend import DeadLetterFilter, Envelope, QueueBackend, Settle
 from fluxa.queue.backends.pgmq import PgmqBackend, PgmqInsight
 from fluxa.queue.dead_letters.quarantine import Quarantine
 from fluxa.queue.dead_letters.tasks import RedriveTasks
-from fluxa.queue.health.controls import Controls
+from fluxa.queue.health.controls import Controls, PauseWatch
 from fluxa.queue.health.monitor import QueueMonitor
 from fluxa.queue.health.snapshot import HealthReader
 from fluxa.queue.outcome import Dead
 from fluxa.queue.record import DeadLetter, Record
 from fluxa.queue.registry import QueueSpec, Registry
+from fluxa.queue.worker.dispatcher import DispatcherConfig
+from fluxa.queue.worker.drain import Drainer
 from fluxa.station.queues.routes import QueueDoor, routes
+from fluxa.telemetry.catalogue import Hook
 from fluxa.telemetry.log import make_logger
 from fluxa.telemetry.metrics import Metrics
 from fluxa.testing.serving import serving
@@ -85,25 +90,30 @@ def record(number: int | str, *, body: bytes = b'{"n": 1}', key: str | None = No
     return Record(id=f"r-{number}", body=body, created_at=SystemClock().now(), key=key, correlation_id=f"c-{number}")
 
 
-@contextlib.asynccontextmanager
-async def open_station(database: Database, specs: Sequence[QueueSpec] | None = None) -> AsyncIterator[StationStand]:
-    """The station, answering over HTTP, with a key for the default tenant and for another one."""
-    clock, signals, log = SystemClock(), Signals(), io.StringIO()
-    logger = make_logger("station", stream=log)
-    registry = Registry(specs or (QueueSpec("jobs", priority=1), QueueSpec("mails", priority=2)))
-    backend = PgmqBackend(database, listener=None, notifier=None, clock=clock, keys=registry.key_rules)
-    for spec in registry:
-        await backend.create(spec.name)
+def _door(database: Database, app: Fluxa, backend: QueueBackend, watch: PauseWatch, hook: Hook) -> QueueDoor:
+    """What the rows need."""
+    clock, registry = SystemClock(), app.registry
     reader = HealthReader(
         database=database,
         backend=backend,
         insight=PgmqInsight(database),
         registry=registry,
         clock=clock,
-        hook=signals.hear,
+        hook=hook,
     )
-    monitor = QueueMonitor(reader, registry, metrics=Metrics(), clock=clock, hook=signals.hear)
-    door = QueueDoor(
+    monitor = QueueMonitor(reader, registry, metrics=Metrics(), clock=clock, hook=hook)
+    drainer = Drainer(
+        backend=backend,
+        registry=registry,
+        handlers=app.handlers,
+        database=database,
+        clock=clock,
+        hook=hook,
+        randomness=random.Random(7),  # noqa: S311 - spreads retries
+        is_paused=watch.is_paused,
+        config=DispatcherConfig(stop_within_s=0.5),
+    )
+    return QueueDoor(
         registry=registry,
         backend=backend,
         controls=Controls(database),
@@ -111,7 +121,27 @@ async def open_station(database: Database, specs: Sequence[QueueSpec] | None = N
         quarantine=Quarantine(database, backend),
         reader=reader,
         monitor=monitor,
+        drainer=drainer,
+        budget_max_s=20.0,
+        clock=clock,
     )
+
+
+@contextlib.asynccontextmanager
+async def open_station(
+    database: Database, specs: Sequence[QueueSpec] | None = None, *, app: Fluxa | None = None
+) -> AsyncIterator[StationStand]:
+    """The station, answering over HTTP, with a key for the default tenant and for another one."""
+    clock, signals, log = SystemClock(), Signals(), io.StringIO()
+    logger = make_logger("station", stream=log)
+    user = app or Fluxa(Registry(specs or (QueueSpec("jobs", priority=1), QueueSpec("mails", priority=2))))
+    registry = user.registry
+    backend = PgmqBackend(database, listener=None, notifier=None, clock=clock, keys=registry.key_rules)
+    for spec in registry:
+        await backend.create(spec.name)
+    watch = PauseWatch(database, clock=clock, hook=signals.hear, period_s=0.05)
+    await watch.start()
+    door = _door(database, user, backend, watch, signals.hear)
     rows = [
         *routes(door),
         *health.routes("station", Readiness({}, logger), Metrics()),
@@ -119,15 +149,18 @@ async def open_station(database: Database, specs: Sequence[QueueSpec] | None = N
     ]
     identify = bearer(KeyGuard(ApiKeys(database), clock, GuardLimits(fresh_s=0.0, absent_s=0.0)).verify)
     cron = CronGuard(RIGHTS, Nonces(database), tenant=TENANT, clock=clock, logger=logger)
-    app = App(
+    served = App(
         [*rows, openapi.route(rows, version="0.1.0")],
         identify=identify,
         guards={Auth.OPERATOR: operators(identify, TENANT), Auth.CRON: cron},
         hook=signals.hear,
         logger=logger,
     )
-    stand = StationStand(database, registry, backend, app, signals, log)
+    stand = StationStand(database, registry, backend, served, signals, log)
     for tenant in (TENANT, "acme"):
         stand.keys[tenant] = (await ApiKeys(database).create(tenant, f"{tenant} key")).token
-    async with serving(app) as stand.url:
-        yield stand
+    try:
+        async with serving(served, before_stop=door.drainer.end) as stand.url:
+            yield stand
+    finally:
+        await watch.stop()

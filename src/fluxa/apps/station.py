@@ -1,19 +1,27 @@
 """The station: queues over HTTP for operators and for cron."""
 
 import asyncio
+import random
 from collections.abc import Mapping
 
-from fluxa.apps.application import application
+from fluxa.application import Fluxa
 from fluxa.apps.database import open_wakeups
-from fluxa.apps.engines import health_reader, open_queues, queue_monitor
+from fluxa.apps.engines import external_queues, health_reader, open_queues, queue_monitor
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
+from fluxa.apps.worker import for_effects, loaded
 from fluxa.auth.nonces import Nonces
 from fluxa.kernel.ids import Tenant
+from fluxa.postgres.listen import Listener
+from fluxa.queue.backend import QueueBackend
 from fluxa.queue.dead_letters.quarantine import Quarantine
 from fluxa.queue.dead_letters.tasks import RedriveTasks
-from fluxa.queue.health.controls import Controls
+from fluxa.queue.health.controls import Controls, PauseWatch
+from fluxa.queue.health.reports import Reporter, worker_id
+from fluxa.queue.worker.dispatcher import DispatcherConfig
+from fluxa.queue.worker.drain import Drainer
+from fluxa.station.queues.jobs import register
 from fluxa.station.queues.routes import QueueDoor, routes
 from fluxa.web.identity import Guard
 from fluxa.web.identity.cron import CronGuard, CronRights
@@ -21,6 +29,8 @@ from fluxa.web.identity.operators import operators
 from fluxa.web.routes import Auth
 
 SERVICE = "station"
+_GRACE_S = 5.0
+"""What still runs when a drain's time is over may take so much longer; then it is cut short and goes back."""
 
 
 async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
@@ -29,15 +39,19 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
     Raises:
         FluxaError: whatever keeps the service from starting.
     """
+    app = loaded(settings)
     async with ground(settings, SERVICE, tie) as on:
-        database, hook = on.database, on.told.hook
-        _, notifier = await open_wakeups(on.life, settings, database)
-        registry = application(settings).registry
-        backend = await open_queues(on.life, settings, database, notifier=notifier, registry=registry)
+        database, clock, hook, registry = on.database, on.clock, on.told.hook, app.registry
+        register(app, await external_queues(on.life, settings, registry, clock=clock, hook=hook), clock)
+        listener, notifier = await open_wakeups(on.life, settings, database)
+        backend = await open_queues(
+            on.life, settings, database, listener=listener, notifier=notifier, registry=registry, relaying=hook
+        )
         for spec in registry:
             await backend.create(spec.name)
         monitor = queue_monitor(settings, on.told, database, backend, registry)
         await on.life.start(monitor)
+        drainer = await _drainer(on, app, backend, listener)
         door = QueueDoor(
             registry=registry,
             backend=backend,
@@ -46,8 +60,42 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             quarantine=Quarantine(database, backend),
             reader=health_reader(settings, database, backend, registry, hook=hook),
             monitor=monitor,
+            drainer=drainer,
+            budget_max_s=settings.queue_processor_budget_max_s,
+            clock=clock,
         )
-        await on.serve(routes(door), stopping=stopping, checks={}, refreshes=(monitor.refresh,), guards=_guards(on))
+        await on.serve(
+            routes(door),
+            stopping=stopping,
+            checks={},
+            refreshes=(monitor.refresh,),
+            guards=_guards(on),
+            drain=drainer.end,
+        )
+
+
+async def _drainer(on: Ground, app: Fluxa, backend: QueueBackend, listener: Listener) -> Drainer:
+    """What works queues off when cron calls; its queues are reported as a worker's are, while it does."""
+    settings, clock, hook = on.settings, on.clock, on.told.hook
+    watch = PauseWatch(on.database, clock=clock, hook=hook, listener=listener)
+    await on.life.start(watch)
+    drainer = Drainer(
+        backend=backend,
+        registry=app.registry,
+        handlers=app.handlers,
+        database=await for_effects(on, app, [handler.queue for handler in app.handlers]),
+        clock=clock,
+        hook=hook,
+        randomness=random.SystemRandom(),
+        is_paused=watch.is_paused,
+        config=DispatcherConfig(
+            capacity=settings.worker_concurrency,
+            memory_limit_bytes=settings.worker_memory_max_bytes or None,
+            stop_within_s=_GRACE_S,
+        ),
+    )
+    await on.life.start(Reporter(on.database, worker_id(SERVICE), drainer.reports, clock=clock, hook=hook))
+    return drainer
 
 
 def _guards(on: Ground) -> Mapping[Auth, Guard]:

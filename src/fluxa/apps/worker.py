@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fluxa.application import Fluxa
@@ -53,7 +54,7 @@ async def work(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
             backend=backend,
             registry=app.registry,
             handlers=app.handlers,
-            database=await _for_effects(on, app, queues),
+            database=await for_effects(on, app, queues),
             clock=on.clock,
             hook=on.told.hook,
             randomness=random.SystemRandom(),
@@ -86,6 +87,18 @@ def workers(settings: Settings) -> Fluxa:
     Raises:
         FluxaError: `Configuration`, if it cannot be loaded or wants what is another process's.
     """
+    app = loaded(settings)
+    if not len(app.handlers) and not settings.external_queues:
+        raise _nothing_to_run()
+    return app
+
+
+def loaded(settings: Settings) -> Fluxa:
+    """The user's application, or an empty one.
+
+    Raises:
+        FluxaError: `Configuration`, if it cannot be loaded or wants what is another process's.
+    """
     app = application(settings)
     if EVENTS in app.handlers:
         raise FluxaError(
@@ -93,8 +106,6 @@ def workers(settings: Settings) -> Fluxa:
             f"The application has a handler for the queue {EVENTS}, whose records fluxa processor stores; a handler "
             "that takes them would lose them. Use a queue of your own.",
         )
-    if not len(app.handlers) and not settings.external_queues:
-        raise _nothing_to_run()
     return app
 
 
@@ -122,7 +133,7 @@ def _nothing_to_run() -> FluxaError:
     )
 
 
-async def _for_effects(on: Ground, app: Fluxa, queues: list[str]) -> Database:
+async def for_effects(on: Ground, app: Fluxa, queues: Sequence[str]) -> Database:
     """The pool of handlers that take a transaction: each call holds a connection for as long as it runs.
 
     It is their own, so that claims, leases and settlements never wait for a handler's connection.
@@ -130,7 +141,7 @@ async def _for_effects(on: Ground, app: Fluxa, queues: list[str]) -> Database:
     calls = sum(app.registry.get(queue).concurrency for queue in queues if app.handlers.get(queue).tx is not None)
     if not calls:
         return on.database
-    config = pool_config(on.settings, on.database.config.url, f"{SERVICE}-handlers")
+    config = pool_config(on.settings, on.database.config.url, f"{on.service}-handlers")
     database = Database(replace(config, size_min=0, size_max=calls))
     await on.life.start(database)
     return database

@@ -112,7 +112,7 @@ def _operation(row: Route, known: dict[Any, dict[str, Any]]) -> dict[str, Any]:
         found["parameters"] = parameters
     if operation.request:
         content = {media: {"schema": _schema(kind, known)} for media, kind in operation.request.items()}
-        found["requestBody"] = {"required": True, "content": content}
+        found["requestBody"] = {"required": not operation.request_optional, "content": content}
     return found
 
 

@@ -70,6 +70,7 @@ class Operation:
         summary: one line.
         parameters: query and header parameters as OpenAPI objects.
         request: media type to msgspec type (or a JSON Schema) of the body.
+        request_optional: whether it may come without a body.
         responses: status to (description, msgspec type, JSON Schema, `Media` or None); from 400 on, None is a problem.
     """
 
@@ -77,6 +78,7 @@ class Operation:
     parameters: tuple[dict[str, Any], ...] = ()
     request: dict[str, Any] = field(default_factory=dict)
     responses: dict[int, tuple[str, Any]] = field(default_factory=dict)
+    request_optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
         query_url: where they are asked for.
         processor_urls: health and metrics of each processor.
         station_url: where queues are shown and steered.
+        worker_url: health and metrics of the worker; empty without one.
         children: process id of each child by name.
     """
 
@@ -55,6 +56,7 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True):
     processor_urls: tuple[str, ...]
     children: dict[str, int]
     station_url: str = ""
+    worker_url: str = ""
 
 
 def prepare(home: Path) -> None:

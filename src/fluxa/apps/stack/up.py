@@ -38,6 +38,7 @@ class Sockets:
     ingest: socket.socket
     query: socket.socket
     station: socket.socket
+    worker: socket.socket | None
     processors: tuple[socket.socket, ...]
 
     @classmethod
@@ -48,10 +49,15 @@ class Sockets:
             FluxaError: `Configuration`, if one is taken; none stays bound then.
         """
         bound: list[socket.socket] = []
+        worker = None
         try:
             bound.append(bind(settings.ingest_host, settings.ingest_port, setting="ingest_port"))
             bound.append(bind(settings.query_host, settings.query_port, setting="query_port"))
             bound.append(bind(settings.station_host, settings.station_port, setting="station_port"))
+            if _has_work(settings):
+                worker = bind(settings.worker_host, settings.worker_port, setting="worker_port")
+                bound.append(worker)
+            first = len(bound)
             for number in range(processors):
                 port = settings.processor_port + number if settings.processor_port else 0
                 bound.append(bind(settings.processor_host, port, setting="processor_port"))
@@ -61,11 +67,11 @@ class Sockets:
             raise
         for one in bound:
             one.listen(settings.http_backlog)  # who connects while a service starts waits instead of being refused
-        return cls(bound[0], bound[1], bound[2], tuple(bound[3:]))
+        return cls(bound[0], bound[1], bound[2], worker, tuple(bound[first:]))
 
     async def close(self) -> None:
         """Close what is still open."""
-        for one in (self.ingest, self.query, self.station, *self.processors):
+        for one in (self.ingest, self.query, self.station, *self.processors, *([self.worker] if self.worker else ())):
             one.close()
 
 
@@ -183,6 +189,7 @@ class Stack:
                 plan("query", "query", sockets.query),
                 plan("ingest", "ingest", sockets.ingest),
                 plan("station", "station", sockets.station),
+                *([plan("worker", "worker", sockets.worker)] if sockets.worker is not None else []),
             ],
             hook=self._told.hook,
             clock=self._clock,
@@ -209,12 +216,18 @@ class Stack:
             ingest_url=url_of(sockets.ingest),
             query_url=url_of(sockets.query),
             station_url=url_of(sockets.station),
+            worker_url=url_of(sockets.worker) if sockets.worker is not None else "",
             processor_urls=tuple(url_of(one) for one in sockets.processors),
             children=supervisor.pids,
         )
 
     async def _forget(self) -> None:
         home.remove_run_state(self._home)
+
+
+def _has_work(settings: Settings) -> bool:
+    """Whether a worker would have anything to do: one without handlers refuses to start."""
+    return settings.app is not None or bool(settings.external_queues)
 
 
 async def _ensure_credentials(folder: Path, database: Database, tenant: str) -> Credentials:

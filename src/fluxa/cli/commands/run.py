@@ -100,14 +100,19 @@ def up(
     port: Annotated[
         int | None,
         typer.Option(
-            help="Port of ingest; query and processors take the next ones, the station the one 20 above. 0: free ones."
+            help="Port of ingest; query and processors take the next ones, station and worker those 20 and 40 above. "
+            "0: free ones."
         ),
     ] = None,
     processors: Annotated[int, typer.Option(min=1, max=64, help="How many processors.")] = 1,
+    application: Annotated[
+        str | None,
+        typer.Option("--app", help="Your application, as module:attribute: its worker runs too.", metavar="PLACE"),
+    ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Print log lines as JSON, as they come.")] = False,
 ) -> None:
-    """Run everything on this machine until Ctrl-C: Postgres, ingest, processor, query, station."""
-    settings = output.effective(context, **_ports(port)).settings
+    """Run everything on this machine until Ctrl-C: Postgres, ingest, processor, query, station, your worker."""
+    settings = output.effective(context, app=application, **_ports(port)).settings
     lines = _Lines(raw=raw or not sys.stderr.isatty(), clock=SystemClock())
     told = observe("up", settings.log_level, on_line=lambda line: lines.show("up", line))
     stack = Stack(
@@ -121,7 +126,13 @@ def up(
     asyncio.run(stack.run())
 
 
-_PLACES: Mapping[str, int] = {"ingest_port": 0, "query_port": 1, "processor_port": 2, "station_port": 20}
+_PLACES: Mapping[str, int] = {
+    "ingest_port": 0,
+    "query_port": 1,
+    "processor_port": 2,
+    "station_port": 20,
+    "worker_port": 40,
+}
 """Where services listen, from the first port on; as the settings' own defaults do."""
 
 
@@ -135,12 +146,14 @@ def _banner(settings: Settings, state: RunState) -> None:
     folder = settings.home_folder
     here = "" if folder == Settings().home_folder else f"--home {folder} "
     console = stderr()
+    worker = f"  worker     {state.worker_url}\n" if state.worker_url else ""
     console.print(
         f"\n[bold green]Fluxa is up.[/]\n"
         f"  ingest     {state.ingest_url}\n"
         f"  query      {state.query_url}\n"
         f"  processors {' '.join(state.processor_urls)}\n"
         f"  station    {state.station_url}\n"
+        f"{worker}"
         f"  API key    {escape(str(folder / home.CREDENTIALS))} (the commands below find it there)\n\n"
         f"In another terminal:\n"
         f"  fluxa {escape(here)}events send --type hello --source me --data '{{\"n\": 1}}'\n"

@@ -118,6 +118,21 @@ class Dispatcher:
         """How each queue fares in this process."""
         return [serving.report() for serving in self._servings]
 
+    def is_dry(self, queue: str, *, since_s: float) -> bool:
+        """Whether nothing of a queue is in hand, and a claim begun since then (monotonic clock) found nothing."""
+        serving = self._of(queue)
+        return serving.is_empty and serving.dry_s >= since_s
+
+    async def quiet(self, queue: str, *, within_s: float) -> None:
+        """Have nothing of a paused queue in hand: what still runs after so many seconds is cut short and goes back."""
+        serving = self._of(queue)
+        for limit_s in (within_s, _LAST_S):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await serving.idle()
+                    return
+            serving.cut()
+
     async def start(self) -> None:
         """Make the queues that are new, and begin.
 
@@ -164,6 +179,9 @@ class Dispatcher:
             if not serving.is_running or idle_s > _STALLED_S:
                 how = f"has not moved for {idle_s:.0f} s" if serving.is_running else "has ended"
                 raise FluxaError(ErrorCode.INTERNAL, f"The service of {serving.queue} {how}; restart the process.")
+
+    def _of(self, queue: str) -> Serving:
+        return next(serving for serving in self._servings if serving.queue == queue)
 
     async def _emptied(self, within_s: float) -> bool:
         with contextlib.suppress(TimeoutError):

@@ -100,6 +100,9 @@ class Serving:
         self._stopping = False
         self.moved_s = shared.clock.monotonic()
         """When it last asked for work, or had a reason not to, on the clock that never goes back."""
+        self.dry_s = float("-inf")
+        """When it last asked for work and there was none, on the same clock."""
+        self._is_claiming = False
 
     @property
     def queue(self) -> str:
@@ -110,6 +113,11 @@ class Serving:
     def hands(self) -> int:
         """Messages in work; suspects that wait to be alone are not counted."""
         return sum(not held.waits for held in self._helds.values())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in hand, suspects included; a claim may be under way."""
+        return not self._helds
 
     @property
     def is_running(self) -> bool:
@@ -162,6 +170,12 @@ class Serving:
             self._changed.clear()
             await self._changed.wait()
 
+    async def idle(self) -> None:
+        """Return when nothing is in hand and no claim under way; for one from which nothing is claimed for now."""
+        while self._helds or self._is_claiming:
+            self._changed.clear()
+            await self._changed.wait()
+
     def cut(self) -> None:
         """Cut short what runs: its records go back as they came."""
         for runner in self._desk.runners:
@@ -192,10 +206,7 @@ class Serving:
                 await self._changed.wait()
                 continue
             try:
-                deliveries = await self._in.backend.claim(
-                    self.queue, limit=limit, lease_s=self._spec.lease_s, wait_s=self._in.wait_s
-                )
-                self._take_in(deliveries)
+                self._take_in(await self._claim(limit))
             except Exception as error:  # noqa: BLE001 - a queue's service outlives whatever happens to one claim
                 failures += 1
                 self._in.outage.failed(as_fluxa(error).detail)
@@ -203,6 +214,18 @@ class Serving:
             else:
                 failures = 0
                 self._in.outage.worked()
+
+    async def _claim(self, limit: int) -> list[Delivery]:
+        self._is_claiming = True
+        try:
+            found = await self._in.backend.claim(
+                self.queue, limit=limit, lease_s=self._spec.lease_s, wait_s=self._in.wait_s
+            )
+        finally:
+            self._is_claiming = False
+        if not found:
+            self.dry_s = self.moved_s
+        return found
 
     def _room(self) -> int:
         """How many messages can be begun now, or within a moment."""

@@ -6,8 +6,8 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.queue.backend import DeadLetterFilter, QueueBackend
 from fluxa.queue.registry import Registry
 from fluxa.station.queues.given import queue_of
-from fluxa.station.queues.rules import LETTER_ID_PATTERN, view, whole_view
-from fluxa.station.queues.schemas import LetterPage, WholeLetterView
+from fluxa.station.queues.rules import view, whole_view
+from fluxa.station.queues.schemas import LETTER_ID_PATTERN, LetterPage, WholeLetterView
 from fluxa.web.queries import Query, parameter
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send

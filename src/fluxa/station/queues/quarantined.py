@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from fluxa.queue.dead_letters.quarantine import Quarantine
 from fluxa.queue.registry import Registry
 from fluxa.station.queues.given import queue_of
-from fluxa.station.queues.rules import LETTER_ID_PATTERN
-from fluxa.station.queues.schemas import QuarantinePage
+from fluxa.station.queues.schemas import LETTER_ID_PATTERN, QuarantinePage
 from fluxa.web.queries import Query, parameter
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from fluxa.kernel.clock import Clock
 from fluxa.queue.backend import QueueBackend
 from fluxa.queue.dead_letters.quarantine import Quarantine
 from fluxa.queue.dead_letters.tasks import RedriveTasks
@@ -9,6 +10,8 @@ from fluxa.queue.health.controls import Controls
 from fluxa.queue.health.monitor import QueueMonitor
 from fluxa.queue.health.snapshot import HealthReader
 from fluxa.queue.registry import Registry
+from fluxa.queue.worker.drain import Drainer
+from fluxa.station.queues.drain import Draining
 from fluxa.station.queues.letters import Letters
 from fluxa.station.queues.quarantined import QuarantineRows
 from fluxa.station.queues.redrives import Redrives
@@ -30,6 +33,9 @@ class QueueDoor:
         quarantine: where altered messages are.
         reader: takes snapshots of queues.
         monitor: has a recent one of all.
+        drainer: works on queues that have a handler here.
+        budget_max_s: seconds that one drain may work at most.
+        clock: the time.
         bodies: reads bodies.
     """
 
@@ -40,6 +46,9 @@ class QueueDoor:
     quarantine: Quarantine
     reader: HealthReader
     monitor: QueueMonitor
+    drainer: Drainer
+    budget_max_s: float
+    clock: Clock
     bodies: Bodies = field(default_factory=lambda: Bodies(max_bytes=MIB))
 
 
@@ -50,5 +59,6 @@ def routes(door: QueueDoor) -> tuple[Route, ...]:
         *Letters(door.registry, door.backend).routes(),
         *QuarantineRows(door.registry, door.quarantine).routes(),
         *Steering(door.registry, door.controls, door.bodies).routes(),
+        *Draining(door.registry, door.reader, door.drainer, door.bodies, door.clock, door.budget_max_s).routes(),
         *Redrives(door.registry, door.tasks, door.bodies).routes(),
     )

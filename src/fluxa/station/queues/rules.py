@@ -1,6 +1,7 @@
 """Pure decisions of the queue routes: what a request means, and the JSON forms of what the engines hand over."""
 
-from collections.abc import Callable
+import datetime as dt
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,13 +9,19 @@ from fluxa.kernel.errors import ErrorCode, FluxaError, RetryClass
 from fluxa.queue.backend import DeadLetterFilter
 from fluxa.queue.dead_letters.choice import RedrivePlan, class_of
 from fluxa.queue.dead_letters.tasks import RedriveTask
-from fluxa.queue.health.facts import Measure, Snapshot, State, Watermark
+from fluxa.queue.health.facts import Measure, QueueHealth, Snapshot, State, Watermark
 from fluxa.queue.record import DeadLetter
+from fluxa.queue.worker.drain import Drained
+from fluxa.resilience.breaker import BreakerState
 from fluxa.station.queues.schemas import (
+    DrainOutcomes,
+    DrainResult,
+    DrainSummary,
     LetterView,
     QueuesVerdict,
     RedrivePlanView,
     RedriveRequest,
+    Skipped,
     Verdict,
     WholeLetterView,
 )
@@ -23,9 +30,6 @@ ClassOf = Callable[[str], RetryClass]
 """The class of an error code in a queue."""
 
 _WELL = frozenset({State.OK, State.PAUSED})
-
-LETTER_ID_PATTERN = r"^[0-9]{1,18}$"
-"""What the id of a dead letter looks like, as OpenAPI says it."""
 
 
 def verdict(snapshot: Snapshot) -> QueuesVerdict:
@@ -127,4 +131,64 @@ def plan_view(plan: RedrivePlan) -> RedrivePlanView:
         refused_by_code=dict(plan.refused_by_code),
         looped=plan.looped,
         quarantined=plan.quarantined,
+    )
+
+
+def has_work(health: QueueHealth) -> bool:
+    """Whether a drain has anything to say of a queue: it holds messages, or cannot tell (QUEUE-7)."""
+    return health.queue_length is None or health.queue_length > 0
+
+
+def left_alone(
+    health: QueueHealth, *, has_handler: bool, is_busy: bool, is_paused: bool, is_resting: bool, now: dt.datetime
+) -> Skipped | None:
+    """Why a drain leaves a queue alone; None, if it works on it.
+
+    Args:
+        health: how the queue is, by all its workers' reports.
+        has_handler: whether this process can work on it.
+        is_busy: whether another call drains it.
+        is_paused: whether this process knows it as paused, whatever the probe found.
+        is_resting: whether its breaker is open in this process.
+        now: the time.
+    """
+    if is_paused or health.paused:
+        return Skipped.PAUSED
+    if not has_handler:
+        return Skipped.NO_HANDLER
+    if is_busy:
+        return Skipped.DRAINING
+    rests = health.breaker == BreakerState.OPEN and health.rests_until is not None and health.rests_until > now
+    return Skipped.BREAKER_OPEN if is_resting or rests else None
+
+
+def worked_on(before: QueueHealth, drained: Drained, after: QueueHealth) -> DrainResult:
+    """What a drain did to a queue. Records that failed are no success, even though none of them is lost."""
+    detail = drained.trouble or before.unknown.get("metrics", "")
+    return DrainResult(
+        queue=before.queue,
+        success=not (drained.retried or drained.dead or drained.is_resting or drained.trouble),
+        queue_length=before.queue_length,
+        processed=drained.done,
+        outcomes=DrainOutcomes(
+            done=drained.done,
+            retried=drained.retried,
+            dead=drained.dead,
+            snoozed=drained.snoozed,
+            lost=drained.lost,
+        ),
+        remaining=after.queue_length,
+        detail="its breaker opened: it rests now" if drained.is_resting and not detail else detail,
+    )
+
+
+def summarize(before: Sequence[QueueHealth], results: list[DrainResult]) -> DrainSummary:
+    """All queues together."""
+    return DrainSummary(
+        total_queues=len(before),
+        queues_with_messages=sum(bool(health.queue_length) for health in before),
+        queues_unknown=sum(health.queue_length is None for health in before),
+        queues_processed=sum(result.skipped is None for result in results),
+        total_messages_processed=sum(result.processed for result in results),
+        results=results,
     )

@@ -14,12 +14,16 @@ from fluxa.queue.dead_letters.tasks import RedriveTask
 from fluxa.queue.health.facts import Measure, State
 from fluxa.web.queries import PLAIN_TEXT, TEXT_MAX
 
+LETTER_ID_PATTERN = r"^[0-9]{1,18}$"
+"""What the id of a dead letter looks like, as OpenAPI says it."""
+
 REDRIVE_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 """What the id of a redrive looks like."""
 
 Reason = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"\S")]
 Text = Annotated[str, Meta(min_length=1, max_length=TEXT_MAX, pattern=PLAIN_TEXT)]
-Names = Annotated[tuple[Text, ...], Meta(max_length=10_000)]
+Names = Annotated[tuple[Text, ...], Meta(max_length=500)]
+Ids = Annotated[tuple[Annotated[str, Meta(pattern=LETTER_ID_PATTERN)], ...], Meta(max_length=10_000)]
 Moment = Annotated[dt.datetime, Meta(tz=True)]
 
 
@@ -160,7 +164,7 @@ class RedriveRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """
 
     codes: Names = ()
-    message_ids: Names = ()
+    message_ids: Ids = ()
     record_ids: Names = ()
     keys: Names = ()
     failed_from: Moment | None = None
@@ -217,3 +221,103 @@ class QuarantinePage(msgspec.Struct, frozen=True):
 
     items: list[Quarantined]
     next: str | None
+
+
+class DrainRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long to work, and on what.
+
+    Attributes:
+        budget_s: seconds in which new work is begun; never more than the setting allows, which is also the default.
+        queues: only these; all if not given.
+    """
+
+    budget_s: Annotated[float, Meta(gt=0, le=3600)] | None = None
+    queues: Names | None = None
+
+
+class Skipped(enum.StrEnum):
+    """Why a queue was left alone."""
+
+    PAUSED = "paused"
+    NO_HANDLER = "no_handler"
+    """Nothing in this process works on it: another one may."""
+    DRAINING = "draining"
+    """Another call drains it at this moment."""
+    BREAKER_OPEN = "breaker_open"
+    """All its work failed lately; it rests, so that no attempts are burnt."""
+
+
+class DrainOutcomes(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of records.
+
+    Attributes:
+        done: finished.
+        retried: failed, to be tried again.
+        dead: failed for good, and parked.
+        snoozed: given back without an attempt.
+        lost: messages that another worker had in the end.
+    """
+
+    done: int = 0
+    retried: int = 0
+    dead: int = 0
+    snoozed: int = 0
+    lost: int = 0
+
+
+class DrainResult(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One queue that had work, or of which that is not known.
+
+    Attributes:
+        queue: which one.
+        success: whether nothing failed and nothing was in the way; a queue that was left alone on purpose counts.
+        queue_length: messages it held before; null if unknown.
+        processed: records that are finished now.
+        outcomes: what became of all that were tried.
+        remaining: messages it holds now, delayed ones included; null if unknown.
+        skipped: why it was left alone; null if it was worked on.
+        detail: what was in the way; empty if nothing.
+    """
+
+    queue: str
+    success: bool
+    queue_length: int | None
+    processed: int = 0
+    outcomes: DrainOutcomes = DrainOutcomes()
+    remaining: int | None = None
+    skipped: Skipped | None = None
+    detail: str = ""
+
+
+class DrainSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """All queues together.
+
+    Attributes:
+        total_queues: queues that were looked at.
+        queues_with_messages: how many of them held messages before.
+        queues_unknown: how many could not tell; they were tried all the same.
+        queues_processed: how many were worked on.
+        total_messages_processed: records that are finished now.
+        results: the queues that had work or could not tell, most urgent first.
+    """
+
+    total_queues: int
+    queues_with_messages: int
+    queues_unknown: int
+    queues_processed: int
+    total_messages_processed: int
+    results: list[DrainResult]
+
+
+class DrainAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a drain did. Names are in camel case here, as the callers that this route took over expect them.
+
+    Attributes:
+        success: whether it was a success for every queue.
+        elapsed_seconds: how long it took.
+        summary: the rest.
+    """
+
+    success: bool
+    elapsed_seconds: float
+    summary: DrainSummary
