@@ -7,6 +7,7 @@ from fluxa.apps.serving.observe import Telemetry
 from fluxa.apps.settings import Settings
 from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.lifecycle import Lifetime
+from fluxa.operations.cron.runner import CronRunner
 from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database
 from fluxa.providers.object_store import ObjectStore
@@ -123,6 +124,29 @@ def queue_monitor(
         hook=told.hook,
         queues=queues,
         period_s=settings.queue_watch_period_s,
+    )
+
+
+def cron_runner(
+    settings: Settings,
+    told: Telemetry,
+    database: Database,
+    backend: QueueBackend,
+    registry: Registry,
+    *,
+    worker: str,
+    listener: Listener | None,
+) -> CronRunner:
+    """What runs schedules whose queues a process knows."""
+    return CronRunner(
+        database,
+        backend,
+        registry,
+        clock=SystemClock(),
+        hook=told.hook,
+        worker=worker,
+        listener=listener,
+        history_days=settings.cron_history_days,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from fluxa.application import Fluxa
 from fluxa.apps.database import open_wakeups
-from fluxa.apps.engines import external_queues, health_reader, open_queues, queue_monitor
+from fluxa.apps.engines import cron_runner, external_queues, health_reader, open_queues, queue_monitor
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
@@ -51,6 +51,8 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             await backend.create(spec.name)
         monitor = queue_monitor(settings, on.told, database, backend, registry)
         await on.life.start(monitor)
+        cron = cron_runner(settings, on.told, database, backend, registry, worker=worker_id(SERVICE), listener=listener)
+        await on.life.start(cron)
         drainer = await _drainer(on, app, backend, listener)
         door = QueueDoor(
             registry=registry,

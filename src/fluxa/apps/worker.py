@@ -8,12 +8,13 @@ from dataclasses import replace
 from fluxa.application import Fluxa
 from fluxa.apps.application import application
 from fluxa.apps.database import open_wakeups, pool_config
-from fluxa.apps.engines import external_queues, open_queues, queue_monitor
+from fluxa.apps.engines import cron_runner, external_queues, open_queues, queue_monitor
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
 from fluxa.events.carriage import QUEUE as EVENTS
 from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.operations.cron.schedules import Schedules
 from fluxa.postgres.listen import Listener
 from fluxa.postgres.pool import Database
 from fluxa.queue.backend import QueueBackend
@@ -67,6 +68,8 @@ async def work(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
             ),
         )
         await _start_duties(on, app, backend, listener, dispatcher)
+        if settings.app:
+            await Schedules(on.database).declare(settings.app, list(app.schedules.values()))
         await on.life.start(dispatcher)
         monitor = queue_monitor(settings, on.told, on.database, backend, app.registry, queues=queues)
         await on.life.start(monitor)
@@ -156,6 +159,9 @@ async def _start_duties(
         Reporter(on.database, worker_id(SERVICE), dispatcher.reports, clock=clock, hook=hook),
         RedriveRunner(on.database, backend, clock=clock, hook=hook, registry=app.registry, listener=listener),
         ReceiptPruner(on.database, clock=clock, hook=hook),
+        cron_runner(
+            on.settings, on.told, on.database, backend, app.registry, worker=worker_id(SERVICE), listener=listener
+        ),
     ):
         await on.life.start(duty)
 

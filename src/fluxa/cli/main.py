@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, _Place] = {
     "dlq": _Place("dlq.group", "Look at dead letters, send them again, delete them."),
     "redrive": _Place("redrives", "Watch redrives, pause, resume and cancel them."),
     "queue": _Place("queue.group", "Look at the queues, pause them, put work in."),
+    "cron": _Place("cron", "Send records at set times: schedules, their history and their next times."),
     "apikey": _Place("apikey", "Make, list and revoke API keys."),
     "db": _Place("db", "Start, stop, migrate and locate the database."),
     "settings": _Place("settings", "Show the settings in force and where each came from."),

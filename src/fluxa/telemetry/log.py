@@ -93,6 +93,8 @@ class LogHook:
                 self._call(signal)
             case c.NativeDeadLettersSwept():
                 self._swept(signal)
+            case c.ScheduleRan():
+                self._schedule(signal)
             case c.QueuePaused():
                 self._logger.warning("queue paused", queue=signal.queue, by=signal.by, reason=signal.reason)
             case c.ProbeFailed():
@@ -218,6 +220,11 @@ class LogHook:
             correlation_id=signal.correlation_id,
             detail=signal.detail,
         )
+
+    def _schedule(self, signal: c.ScheduleRan) -> None:
+        tell = self._logger.warning if signal.status in ("failed", "skipped") else self._logger.info
+        fields = {"error_code": signal.error_code, "detail": signal.detail} if signal.detail else {}
+        tell("schedule ran", schedule=signal.schedule, status=signal.status, late_s=round(signal.late_s, 3), **fields)
 
     def _parked(self, signal: c.RecordParked) -> None:
         """Something tampered with is an error that somebody must see; the rest can wait for the morning."""

@@ -153,13 +153,8 @@ class Metrics:
                 | c.LoopBlocked()
             ):
                 self._hear_worker(signal)
-            case c.RedriveAdvanced():
-                for outcome in ("moved", "refused", "quarantined", "gone"):
-                    self._count("fluxa_redrive_letters_total", getattr(signal, outcome), signal.queue, outcome)
-            case c.RedriveEnded():
-                self._count("fluxa_redrives_ended_total", 1, signal.queue, signal.state)
-            case c.RedrivesSeen():
-                self.set_gauge("fluxa_redrives_running", signal.running)
+            case c.RedriveAdvanced() | c.RedriveEnded() | c.RedrivesSeen():
+                self._hear_redrive(signal)
             case c.ProbeFailed():
                 self._count("fluxa_queue_probe_failures_total", 1, signal.queue, signal.probe)
             case c.WatermarkExceeded():
@@ -168,8 +163,25 @@ class Metrics:
                 pass  # these are gauges that are read when scraped
             case c.CallFinished():
                 self._hear_call(signal)
+            case c.ScheduleRan():
+                self._hear_schedule(signal)
             case _:
                 assert_never(signal)
+
+    def _hear_redrive(self, signal: c.RedriveAdvanced | c.RedriveEnded | c.RedrivesSeen) -> None:
+        match signal:
+            case c.RedriveAdvanced():
+                for outcome in ("moved", "refused", "quarantined", "gone"):
+                    self._count("fluxa_redrive_letters_total", getattr(signal, outcome), signal.queue, outcome)
+            case c.RedriveEnded():
+                self._count("fluxa_redrives_ended_total", 1, signal.queue, signal.state)
+            case c.RedrivesSeen():
+                self.set_gauge("fluxa_redrives_running", signal.running)
+
+    def _hear_schedule(self, signal: c.ScheduleRan) -> None:
+        self._count("fluxa_cron_runs_total", 1, signal.schedule, signal.status)
+        if signal.status == "sent":
+            self._observe("fluxa_cron_lateness_seconds", signal.late_s)
 
     def _hear_call(self, signal: c.CallFinished) -> None:
         self._count("worker_backend_requests_total", 1, signal.target, signal.ending)

@@ -255,6 +255,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             + ". In a variable: the same as JSON."
         ),
     ] = msgspec.field(default_factory=dict)
+    cron_history_days: Annotated[
+        int, Meta(ge=1, le=3650, description="How long it is remembered what schedules have run.")
+    ] = 90
     external_queues: Annotated[
         dict[str, ExternalQueue],
         Meta(

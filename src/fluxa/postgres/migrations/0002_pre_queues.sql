@@ -114,16 +114,20 @@ create index quarantine_queue on fluxa.quarantine (queue, quarantine_id);
 
 -- Safe cron: one row a schedule, one row a run; a run belongs to its due time and exists once.
 create table fluxa.schedules (
-    name       text primary key,
-    expression text not null,
-    timezone   text not null default 'UTC',
-    queue      text not null,
-    body       bytea not null,
-    key        text,
-    missed     text not null default 'once' check (missed in ('skip', 'once', 'all')),
-    enabled    boolean not null default true,
-    next_at    timestamptz not null,
-    changed_at timestamptz not null default now()
+    name        text primary key,
+    expression  text not null,
+    timezone    text not null default 'UTC',
+    queue       text not null,
+    body        bytea not null,
+    key         text,
+    missed      text not null default 'once' check (missed in ('skip', 'once', 'all')),
+    enabled     boolean not null default true,
+    next_at     timestamptz not null,
+    -- The program that declares it, in the form in which it last did; nobody: operators made it, or made it theirs.
+    declared_by text,
+    declared    text,
+    changed_by  text not null default '',
+    changed_at  timestamptz not null default now()
 );
 
 create index schedules_due on fluxa.schedules (next_at) where enabled;
@@ -131,7 +135,7 @@ create index schedules_due on fluxa.schedules (next_at) where enabled;
 create table fluxa.schedule_runs (
     name       text not null,
     due_at     timestamptz not null,
-    status     text not null,
+    status     text not null check (status in ('sent', 'manual', 'skipped', 'failed')),
     record_id  text not null default '',
     worker     text not null default '',
     detail     text not null default '',

@@ -33,8 +33,8 @@ class Metric:
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _OUTSIDE = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-
 _HANDLER = (0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+_LATE = (0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 3600.0)
 _HTTP = (0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 METRICS: tuple[Metric, ...] = (
@@ -193,6 +193,10 @@ METRICS: tuple[Metric, ...] = (
         "Age of the oldest message that SQS had moved aside by itself; it forgets them after 14 days",
         ("queue",),
     ),
+    Metric(
+        "fluxa_cron_runs_total", Kind.COUNTER, "Due times that were sent, skipped or failed", ("schedule", "status")
+    ),
+    Metric("fluxa_cron_lateness_seconds", Kind.HISTOGRAM, "Seconds from a due time to its run", (), _LATE),
 )
 """All metrics."""
 

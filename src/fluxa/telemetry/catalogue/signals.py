@@ -323,6 +323,25 @@ class NativeDeadLettersSwept:
     oldest_age_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class ScheduleRan:
+    """A due time of a schedule was dealt with.
+
+    Attributes:
+        schedule: which one.
+        status: sent, manual, skipped or failed.
+        late_s: seconds after the due time.
+        error_code: why it failed; empty on success.
+        detail: the error's text, or which due times were let go.
+    """
+
+    schedule: str
+    status: str
+    late_s: float
+    error_code: str = ""
+    detail: str = ""
+
+
 Signal = (
     StageFinished
     | DuplicatesAcknowledged
@@ -352,6 +371,7 @@ Signal = (
     | MemoryLow
     | MemoryRecovered
     | LoopBlocked
+    | ScheduleRan
 )
 
 Hook = Callable[[Signal], None]

@@ -1,0 +1,1 @@
+"""What Fluxa does by itself or for operators, beside the work in its queues."""
