@@ -64,6 +64,41 @@ async def test_bad_records_do_not_speak_against_the_queue(workshop: Workshop) ->
     assert not any(isinstance(one, BreakerChanged) for one in workshop.signals.heard)
 
 
+@pytest.mark.req("QUEUE-6")
+async def test_repeats_of_a_few_bad_records_do_not_let_a_healthy_queue_rest(workshop: Workshop) -> None:
+    breaker = BreakerPolicy(failures=3, rest_s=60)
+    await workshop.add(QueueSpec("jobs", concurrency=1, retry=QUICK, breaker=breaker))
+
+    @workshop.app.handler("jobs")
+    async def work(job: int) -> None:
+        if job % 10 == 0:
+            raise ValueError("never this one")
+
+    await workshop.producer.send("jobs", list(range(1, 101)))
+    async with workshop.running():
+        await workshop.empty("jobs")
+    assert len(await workshop.dead("jobs")) == 10
+    assert workshop.settled("jobs").done == 90
+    assert not any(isinstance(one, BreakerChanged) for one in workshop.signals.heard)
+
+
+@pytest.mark.req("QUEUE-6")
+async def test_a_handler_that_fails_for_everything_lets_its_queue_rest(workshop: Workshop) -> None:
+    await workshop.add(QueueSpec("jobs", concurrency=1, breaker=BreakerPolicy(failures=3, rest_s=60)))
+    tries = 0
+
+    @workshop.app.handler("jobs")
+    async def work(_job: int) -> None:
+        nonlocal tries
+        tries += 1
+        raise ValueError("a bad build")
+
+    await workshop.producer.send("jobs", list(range(100)))
+    async with workshop.running():
+        await workshop.signals.wait_for(BreakerChanged)
+    assert tries == 3
+
+
 @pytest.mark.req("QUEUE-6", "HARDEN-1")
 async def test_retries_beyond_the_budget_come_later_and_are_not_lost(workshop: Workshop) -> None:
     budget = BudgetPolicy(share=0.1, floor_per_s=20, window_s=0.1)

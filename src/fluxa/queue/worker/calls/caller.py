@@ -83,11 +83,11 @@ class Caller:
         except CutError as cut:
             return self._cut(cut.cut, (held.tried(place),), permit)[0], False
         except FluxaError as error:
-            self._in.standing.failed(permit, error.code)
+            self._in.standing.failed(permit, error.code, repeat=record.attempt > 0)
             return self._failed(held.tried(place), error), False
         finally:
             self._finish(runner, 1)
-        self._judge((outcome,), permit, runner.ended_s)
+        self._judge((outcome,), permit, runner.ended_s, repeat=record.attempt > 0)
         return self._budgeted(outcome), True
 
     async def many(
@@ -127,7 +127,9 @@ class Caller:
             extras[handler.tx] = tx
         stories = {one.record.correlation_id for one in tried}
         story = stories.pop() if len(stories) == 1 else ""
-        permit = self._begin(runner, story, sum(not one.record.attempt for one in tried))
+        firsts = sum(not one.record.attempt for one in tried)
+        repeat = not firsts
+        permit = self._begin(runner, story, firsts)
         helds, timeout_s = tuple(dict.fromkeys(held for held, _ in units)), self._in.spec.timeout_s
         try:
             answer = await runner.call(self._function, jobs, extras, helds=helds, timeout_s=timeout_s)
@@ -135,11 +137,11 @@ class Caller:
         except CutError as cut:
             return self._cut(cut.cut, tried, permit), False
         except FluxaError as error:
-            self._in.standing.failed(permit, error.code)
+            self._in.standing.failed(permit, error.code, repeat=repeat)
             return [self._failed(one, error) for one in tried], False
         finally:
             self._finish(runner, len(units))
-        self._judge(outcomes, permit, runner.ended_s)
+        self._judge(outcomes, permit, runner.ended_s, repeat=repeat)
         return [self._budgeted(outcome) for outcome in outcomes], True
 
     def _begin(self, runner: Runner, story: str, firsts: int) -> int:
@@ -185,10 +187,10 @@ class Caller:
         error = FluxaError(
             ErrorCode.HANDLER_TIMEOUT, f"the handler did not end within its {self._in.spec.timeout_s:g} s"
         )
-        self._in.standing.failed(permit, error.code)
+        self._in.standing.failed(permit, error.code, repeat=False)
         return [self._failed(one, error) for one in tried]
 
-    def _judge(self, outcomes: Sequence[Outcome], permit: int, now_s: float) -> None:
+    def _judge(self, outcomes: Sequence[Outcome], permit: int, now_s: float, *, repeat: bool) -> None:
         """What a call's answers say about the queue: one that did some of its work did not fail."""
         standing, code = self._in.standing, None
         for outcome in outcomes:
@@ -203,4 +205,4 @@ class Caller:
         if code is None:
             standing.abandoned(permit)
         else:
-            standing.failed(permit, code)
+            standing.failed(permit, code, repeat=repeat)

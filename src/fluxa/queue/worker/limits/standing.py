@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Callable
 
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.errors import RetryClass
+from fluxa.kernel.errors import ErrorCode, RetryClass
 from fluxa.queue.health.reports import QueueReport
 from fluxa.queue.outcome import Retry
 from fluxa.queue.registry import QueueSpec
@@ -55,13 +55,17 @@ class Standing:
             if permit == self.breaker.rests:
                 self._change(self.breaker.succeeded())
 
-    def failed(self, permit: int, code: str) -> None:
-        """The call failed whole; only what may succeed later speaks against the queue."""
+    def failed(self, permit: int, code: str, *, repeat: bool) -> None:
+        """The call failed whole; only what may succeed later speaks against the queue.
+
+        A `repeat`, whose records had all failed before, that fails in the handler's own code once more speaks against
+        these records: their repeats come close together, and would let a queue rest whose other work succeeds.
+        """
         self._streak += 1
         self._failure_at, self._failure_code = self._clock.now(), code
         if permit != self.breaker.rests:
             return  # it began before a rest and says nothing about what is now
-        if self._spec.retry.class_of(code) is RetryClass.TRANSIENT:
+        if self._spec.retry.class_of(code) is RetryClass.TRANSIENT and not (repeat and code == ErrorCode.HANDLER_ERROR):
             self._change(self.breaker.failed(self._clock.monotonic(), self._chance()))
         else:
             self._change(self.breaker.abandoned())
