@@ -55,8 +55,8 @@ where redrive_id = $1 and state = 'running' and cursor = $2
 for update skip locked
 
 -- name: advance_redrive
--- The pace is kept here, so that any number of runners keep it together. What was lost to a pause is not made up for
--- beyond a second's worth.
+-- The pace is kept here, so that any number of runners keep it together. A runner that is late makes up for a second
+-- at most; what was lost to a pause or a crash is not made up for, since nobody expects a burst after it.
 update fluxa.redrives as task
 set cursor = $2,
     handled = handled + $3,
@@ -70,7 +70,9 @@ set cursor = $2,
     ended_at = case when $10 then clock_timestamp() end,
     next_at = case
         when rate_per_s is null then clock_timestamp()
-        else greatest(next_at, clock_timestamp() - interval '1 second') + make_interval(secs => $4 / rate_per_s)
+        else greatest(
+            next_at, clock_timestamp() - case when runner = $9 then interval '1 second' else interval '0' end
+        ) + make_interval(secs => $4 / rate_per_s)
     end,
     updated_at = clock_timestamp()
 where redrive_id = $1

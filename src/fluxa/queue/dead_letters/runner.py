@@ -128,7 +128,7 @@ class RedriveRunner:
         if due.due_in_s > 0:
             return min(due.due_in_s, _IDLE_S)
         try:
-            went_on = await self._advance(due.task, max(0.0, -due.due_in_s))
+            went_on = await self._advance(due.task, max(0.0, -due.due_in_s) if due.task.runner == self._name else 0.0)
         except Exception as error:
             if isinstance(error, FluxaError) and error.retry is RetryClass.TRANSIENT:
                 raise

@@ -58,6 +58,7 @@ class RedriveTask(msgspec.Struct, frozen=True, kw_only=True):
         looped: how many of these stay because of their count of redrives.
         quarantined: letters that were altered and are in quarantine.
         refused_by_code: how many stay because of their class, by error code.
+        runner: who moved its last chunk; empty before the first and after a pause.
         detail: why it failed, if it did.
         created_by: who ordered it.
         created_at: when.
@@ -81,6 +82,7 @@ class RedriveTask(msgspec.Struct, frozen=True, kw_only=True):
     looped: int
     quarantined: int
     refused_by_code: dict[str, int]
+    runner: str
     detail: str
     created_by: str
     created_at: dt.datetime
