@@ -44,6 +44,8 @@ class Listener:
         self._reconnect_s = reconnect_s
         self._probe_s = probe_s
         self._topics: dict[str, _Topic] = {}
+        self.is_connected = False
+        """Whether announcements can be heard now; behind a pooler that shares connections they are not all the same."""
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -99,12 +101,14 @@ class Listener:
         connection.add_termination_listener(lambda _connection: closed.set())
         try:
             await connection.add_listener(_CHANNEL, lambda _c, _pid, _channel, topic: self.hear(str(topic)))
+            self.is_connected = True
             for topic in list(self._topics):
                 self.hear(topic)  # what was announced while we were away is unknown: look once
             while not await self._ended(closed):
                 # A network that swallows packets closes nothing: only a question shows that nobody is there.
                 await connection.execute(_SQL["ping"], timeout=self._config.connect_timeout_s)
         finally:
+            self.is_connected = False
             connection.terminate()
 
     async def _ended(self, closed: asyncio.Event) -> bool:

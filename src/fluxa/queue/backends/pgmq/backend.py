@@ -164,6 +164,8 @@ class PgmqBackend:
         # In a queue with keys whatever is settled may be what others waited for.
         if queue in self._keys or any(not one.delay_s for one in again):
             self._announce(queue, handle)
+        for one in again:
+            self._claims.expect(queue, one.delay_s)
         gone = {str(row["msg_id"]) for row in rows}
         return [delivery for delivery in deliveries if delivery.message_id not in gone]
 

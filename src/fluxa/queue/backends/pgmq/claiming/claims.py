@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import FluxaError
@@ -18,7 +19,22 @@ from fluxa.queue.envelope import decode
 
 POLL_MIN_S = 0.02
 POLL_MAX_S = 0.5
+POLL_HEARING_MAX_S = 4.0
+"""While wake-ups are heard, looking is for what nobody announces: leases that end, announcements that were lost."""
 _ID_MAX = 2**63 - 1
+
+
+@dataclass(slots=True)
+class _Idle:
+    """When a queue that had nothing is worth the next look; it outlives a single claim, which waits a second or so.
+
+    Attributes:
+        pause_s: seconds between two looks; doubled by each that finds nothing.
+        look_at_s: when the next one is due, on the clock that never goes back.
+    """
+
+    pause_s: float = POLL_MIN_S
+    look_at_s: float = float("-inf")
 
 
 class Claims:
@@ -39,26 +55,49 @@ class Claims:
         self._clock = clock
         self._chance = chance
         self._horizons: dict[str, Horizon] = {}
+        self._idle: dict[str, _Idle] = {}
 
     async def claim(self, queue: str, *, limit: int, lease_s: float, wait_s: float) -> list[Delivery]:
         """As `QueueBackend.claim`."""
-        deadline_s = self._clock.monotonic() + wait_s
-        pause_s = POLL_MIN_S
+        now_s = self._clock.monotonic()
+        deadline_s = now_s + wait_s
+        idle = self._idle.setdefault(queue, _Idle())
         woken = False
+        if wait_s > 0 and now_s < idle.look_at_s:
+            woken = await self._woken(queue, min(wait_s, idle.look_at_s - now_s))
+            if not woken and self._clock.monotonic() < idle.look_at_s:
+                return []
         while True:
             rows = await self._claim_now(queue, limit, lease_s, hinted=woken)
             if rows:
+                idle.pause_s, idle.look_at_s = POLL_MIN_S, float("-inf")
                 if self._listener is not None and len(rows) == limit:
                     self._listener.hear(queue)  # there may be more than one worker can carry
                 rows.sort(key=_message_id)
                 return [_delivery(queue, row) for row in rows]
-            left_s = deadline_s - self._clock.monotonic()
-            if left_s <= 0:
+            now_s = self._clock.monotonic()
+            self._rest(idle, now_s, woken=woken)
+            if deadline_s <= now_s:
                 return []
             # Waking is a hint only: announcements may be lost, and retries come due without one.
-            spread_s = pause_s * (0.75 + self._chance() / 2)
-            woken = await self._woken(queue, min(left_s, spread_s))
-            pause_s = POLL_MIN_S if woken else min(POLL_MAX_S, pause_s * 2)
+            woken = await self._woken(queue, max(0.0, min(deadline_s, idle.look_at_s) - now_s))
+            if not woken and deadline_s < idle.look_at_s:
+                return []
+
+    def expect(self, queue: str, delay_s: float) -> None:
+        """Something comes due by then, which nobody will announce."""
+        idle = self._idle.setdefault(queue, _Idle())
+        due_s = self._clock.monotonic() + delay_s
+        if due_s < idle.look_at_s:
+            idle.look_at_s, idle.pause_s = due_s, POLL_MIN_S
+
+    def _rest(self, idle: _Idle, now_s: float, *, woken: bool) -> None:
+        """There was nothing: look again later, longer each time."""
+        hears = self._listener is not None and self._listener.is_connected
+        longest_s = POLL_HEARING_MAX_S if hears else POLL_MAX_S
+        spread_s = idle.pause_s * (0.75 + self._chance() / 2)
+        idle.look_at_s = now_s + spread_s
+        idle.pause_s = POLL_MIN_S if woken else min(longest_s, idle.pause_s * 2)
 
     def shift(self, seconds: float) -> None:
         """Every time in the tables was moved back by so much: tests let time pass so."""
