@@ -120,7 +120,12 @@ def served(app: Fluxa, settings: Settings) -> list[str]:
     """
     named = [name.strip() for name in (settings.worker_queues or "").split(",") if name.strip()]
     for name in named:
-        app.registry.get(name)
+        if app.registry.get(name).external and name not in app.handlers:
+            raise FluxaError(
+                ErrorCode.CONFIGURATION,
+                f"The queue {name} is delivered to an endpoint, and none is named. Name it in external_queues: "
+                f"[external_queues.{name}] with a url.",
+            )
         app.handlers.get(name)
     queues = list(dict.fromkeys(named)) or [handler.queue for handler in app.handlers]
     if not queues:
@@ -132,7 +137,7 @@ def _nothing_to_run() -> FluxaError:
     return FluxaError(
         ErrorCode.CONFIGURATION,
         "There is no handler to run. Name your application with --app module:attribute, and register handlers "
-        "in it with @app.handler(queue).",
+        "in it with @app.handler(queue); or name the endpoint of an external queue in external_queues.",
     )
 
 

@@ -19,6 +19,7 @@ from fluxa.postgres.pool import Database, PoolConfig
 from fluxa.queue.registry import QueueSpec, Registry
 from fluxa.telemetry.catalogue import MaintenanceFinished, ScheduleRan, Status
 from integration.cron.running import PAST, QUEUE, Cron
+from making.stack import until
 
 pytestmark = pytest.mark.req("QUEUE-14")
 
@@ -88,16 +89,24 @@ async def _workers(url: str, count: int) -> list[asyncio.subprocess.Process]:
     return workers
 
 
+async def _at_the_gate(database: Database, count: int) -> bool:
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    return bool(await database.fetch_value(waiting) == count)
+
+
 async def test_four_processes_at_once_run_each_due_time_once(cron: Cron, database_url: str) -> None:
     names = [f"job-{number}" for number in range(60)]
     for name in names:
         await cron.add(name, missed=Missed.ALL)
     await cron.miss(9)
     workers = await _workers(database_url, 4)
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write(b"go\n")
-        await worker.stdin.drain()
+    async with cron.database.transaction() as gate:  # behind which all four arrive before one can begin
+        await gate.execute("lock table fluxa.schedules in access exclusive mode")
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write(b"go\n")
+            await worker.stdin.drain()
+        await until(lambda: _at_the_gate(cron.database, 4))
     assert [await worker.wait() for worker in workers] == [0] * 4
     runs = await cron.schedules.history(limit=10_000)
     records = await cron.sent()

@@ -13,7 +13,7 @@ from fluxa.queue.outcome import Dead, Outcome, Snooze
 from fluxa.queue.record import Failure, Record
 from fluxa.queue.registry import QueueSpec
 from fluxa.queue.worker.handlers import JobInfo
-from fluxa.station.queues.jobs import External, register, unserved
+from fluxa.station.queues.jobs import External, register
 from fluxa.testing.clock import ManualClock
 
 pytestmark = pytest.mark.req("QUEUE-13")
@@ -128,10 +128,9 @@ def test_an_endpoint_for_a_queue_that_is_not_external_is_refused() -> None:
         assert caught.value.code == ErrorCode.CONFIGURATION
 
 
-def test_queues_without_an_endpoint_are_named_and_have_no_handler() -> None:
+def test_queues_without_an_endpoint_have_no_handler() -> None:
     app = Fluxa()
     app.queue(QueueSpec("exports", external=True))
     register(app, {"exports": External(Endpoint(), timeout_s=1.0, place_wait_s=1.0, dedupe_s=0.0)}, ManualClock())
-    assert unserved(app.registry, {"exports": object()}) == (QUEUE,)
     assert QUEUE not in app.handlers
     assert "exports" in app.handlers

@@ -26,7 +26,13 @@ def _about_work(health: QueueHealth) -> Iterator[str]:
     elif health.state is State.FAILING:
         yield f"{health.error_streak} failures in a row, the last one {health.last_error_code}; see the worker's log."
     if health.state is State.UNSERVED:
-        yield f"Work waits and no worker serves it: fluxa worker --app PLACE --queues {queue}"
+        if health.external:
+            yield (
+                f"Work waits and no worker delivers it. Name the endpoint of {queue} in the setting external_queues if "
+                f"it has none, then: fluxa worker --queues {queue}"
+            )
+        else:
+            yield f"Work waits and no worker serves it: fluxa worker --app PLACE --queues {queue}"
     for one in health.exceeded:
         match one.measure:
             case Measure.DEPTH:

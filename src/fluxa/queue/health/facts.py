@@ -125,6 +125,7 @@ class QueueHealth(msgspec.Struct, frozen=True, kw_only=True):
         foreign: whether it is another program's: it is in the database, and the registry does not know it.
         description: what it carries.
         priority: 1 is served first.
+        external: whether its records are delivered to an endpoint that settings name.
         queue_length: messages in all, delayed and leased ones included.
         exact: whether the counts were counted; else they are the engine's own estimates.
         ready: messages that a claim would find now.
@@ -177,6 +178,7 @@ class QueueHealth(msgspec.Struct, frozen=True, kw_only=True):
     redrives: tuple[RedriveProgress, ...] | None
     why_slow: SlowFacts | None
     unknown: Mapping[str, str]
+    external: bool = False
     advice: tuple[str, ...] = ()
 
 

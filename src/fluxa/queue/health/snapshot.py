@@ -160,6 +160,7 @@ def _health(
         foreign=spec is None,
         description=spec.description if spec else "",
         priority=spec.priority if spec else None,
+        external=spec.external if spec else False,
         queue_length=held.depth if held else None,
         exact=held.exact if held else None,
         ready=held.ready if held else None,

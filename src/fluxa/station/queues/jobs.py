@@ -12,7 +12,7 @@ from fluxa.providers.answers import NotSentError, OutcomeUnknownError
 from fluxa.providers.http_endpoint import HttpEndpoint, Parcel
 from fluxa.queue.outcome import Dead, Outcome, Snooze
 from fluxa.queue.record import Record
-from fluxa.queue.registry import QueueSpec, Registry
+from fluxa.queue.registry import QueueSpec
 from fluxa.queue.worker.handlers import JobInfo
 
 _IN_PLACE_S = 10.0
@@ -45,7 +45,7 @@ def register(
     *,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> None:
-    """Let external queues that have an endpoint be served; one without keeps its records (`unserved` names them).
+    """Let external queues that have an endpoint be served; one without keeps its records.
 
     Raises:
         FluxaError: `Configuration` for an endpoint of a queue that is not external, or that has a handler.
@@ -60,11 +60,6 @@ def register(
             )
         app.queue(_fitted(spec, external))
         app.handler(name)(_Delivery(external, clock, sleep).__call__)
-
-
-def unserved(registry: Registry, endpoints: Mapping[str, object]) -> tuple[str, ...]:
-    """External queues that have no endpoint: their records wait until the settings name one."""
-    return tuple(spec.name for spec in registry if spec.external and spec.name not in endpoints)
 
 
 def _fitted(spec: QueueSpec, external: External) -> QueueSpec:
