@@ -39,8 +39,9 @@ def _loads() -> Iterator[tuple[Path, str, Path]]:
                 call = node.value
                 target = node.targets[0] if isinstance(node, ast.Assign) else node.target
                 if ast.unparse(call.func) in {"sql.load", "load"} and isinstance(target, ast.Name):
-                    package, file = (_text(argument, path) for argument in call.args)
-                    yield path, target.id, SOURCE.parent / package.replace(".", "/") / file
+                    package, *given = (_text(argument, path) for argument in call.args)
+                    for file in given:
+                        yield path, target.id, SOURCE.parent / package.replace(".", "/") / file
 
 
 def _text(node: ast.expr, path: Path) -> str:

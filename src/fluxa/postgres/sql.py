@@ -8,8 +8,8 @@ from types import MappingProxyType
 _NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
 
 
-def load(package: str, file: str) -> Mapping[str, str]:
-    """The statements of one file by name.
+def load(package: str, *files: str) -> Mapping[str, str]:
+    """The statements of a file by name, or of several that share one owner.
 
     A statement begins with a line `-- name: verb_noun`; what stands before the first name is a
     description of the file.
@@ -17,8 +17,8 @@ def load(package: str, file: str) -> Mapping[str, str]:
     Raises:
         ValueError: if a name appears twice.
     """
-    text = importlib.resources.files(package).joinpath(file).read_text("utf-8")
-    return parse(text)
+    folder = importlib.resources.files(package)
+    return parse("\n".join(folder.joinpath(file).read_text("utf-8") for file in files))
 
 
 def parse(text: str) -> Mapping[str, str]:

@@ -11,10 +11,7 @@ DEAD_SUFFIX = "_dlq"
 
 # PGMQ allows 47 characters, and the dead letters' name is the longer one.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,42}\Z")
-_PLAIN: Mapping[str, str] = load("fluxa.queue.backends.pgmq", "pgmq.sql")
-_FACTS: Mapping[str, str] = load("fluxa.queue.backends.pgmq", "facts.sql")
-_KEYED: Mapping[str, str] = load("fluxa.queue.backends.pgmq", "keyed.sql")
-_STATEMENTS: Mapping[str, str] = {**_PLAIN, **_FACTS, **_KEYED}
+_STATEMENTS: Mapping[str, str] = load("fluxa.queue.backends.pgmq", "pgmq.sql", "facts.sql", "keyed.sql")
 
 # An ordered queue keeps a retried message in its row. What was settled of its reads is written beside it, since the
 # number of reads itself only grows: it fences.
