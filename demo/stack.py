@@ -73,7 +73,7 @@ class Stack:
     async def queue_depth(self, queue: str) -> int:
         """Messages in a queue, delayed and leased ones included."""
         lines = (await self.command("queue", "list", "--json")).splitlines()
-        depths = {row["queue"]: int(row["depth"]) for row in map(json.loads, lines)}
+        depths = {row["queue"]: int(row["queue_length"]) for row in map(json.loads, lines)}
         return depths[queue]
 
     def ways_to_look(self) -> tuple[str, ...]:
