@@ -13,6 +13,9 @@ from fluxa.queue.record import Record
 SUSPECT_CRASHES = 2
 """A record that so many workers died with is worked on alone: one crash is chance, or somebody's restart."""
 
+SUSPECT_PAUSE_S = 0.2
+"""How long suspects that have to wait for their turn stay away: coming back at once, they would go round and round."""
+
 
 @dataclass(frozen=True, slots=True)
 class Triaged:
@@ -36,7 +39,7 @@ def triage(deliveries: Sequence[Delivery], policy: RetryPolicy, *, now: dt.datet
     - A record that crashed as often as the policy allows is parked as `HandlerCrash`.
     - Several records in one message that crashed repeatedly are sent again, each in its own message;
       not so in an ordered queue, where what is sent again keeps its place and its company: it is handed out alone.
-    - Of the suspects that remain one is handed out, alone; the others go back at once, their crashes counted.
+    - Of the suspects that remain one is handed out, alone; the others go back for a moment, their crashes counted.
     """
     settle: list[Settlement] = []
     work: list[Delivery] = []
@@ -50,7 +53,8 @@ def triage(deliveries: Sequence[Delivery], policy: RetryPolicy, *, now: dt.datet
         elif alone is None:
             alone = delivery
         else:
-            settle.append(Settlement(delivery, (Snooze(now),) * len(delivery.records)))
+            later = Snooze(now + dt.timedelta(seconds=SUSPECT_PAUSE_S))
+            settle.append(Settlement(delivery, (later,) * len(delivery.records)))
     return Triaged(tuple(settle), tuple(work), alone)
 
 
