@@ -219,6 +219,16 @@ async def test_a_queue_that_is_not_there_yet_is_made(cron: Cron) -> None:
     assert await cron.statuses() == {"sent": 1}
 
 
+async def test_a_schedule_that_comes_in_the_middle_of_a_turn_waits_until_its_queue_is_made(cron: Cron) -> None:
+    await cron.runner._make_queues()
+    await cron.add()
+    await cron.database.execute("update fluxa.schedules set queue = 'revalidation'")
+    await cron.miss(0)
+    assert not await cron.runner._next()
+    assert await cron.runner.run_due() == 1
+    assert await cron.statuses() == {"sent": 1}
+
+
 async def test_a_queue_whose_tables_are_gone_fails_its_own_run_only(cron: Cron) -> None:
     """Postgres refuses the statement in the middle of the transaction; what surrounds it goes on."""
     await cron.add()

@@ -11,7 +11,7 @@ from standardwebhooks.webhooks import Webhook
 from fluxa.postgres.pool import Database
 from integration.providers.deliveries import new_secret
 from integration.providers.receivers import Received, answering, receiver
-from making.stack import environment, until
+from making.stack import READY_S, environment, until
 
 pytestmark = pytest.mark.req("QUEUE-13", "QUEUE-14")
 
@@ -51,7 +51,7 @@ async def test_a_due_time_reaches_the_endpoint_once_though_its_first_answer_is_l
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            await until(lambda: _declared(database))
+            await until(lambda: _declared(database), timeout_s=READY_S)
             await database.execute("update fluxa.schedules set next_at = '2026-01-01'")
             await database.execute("select pg_notify('fluxa_wake', 'cron')")
             await until(lambda: len(server.received) == 2)

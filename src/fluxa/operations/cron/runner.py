@@ -154,7 +154,10 @@ class CronRunner:
             await asyncio.sleep(seconds)
 
     async def _make_queues(self) -> None:
-        """Make queues that schedules send to and that may not be there yet, since nobody has worked on them so far."""
+        """Make queues that schedules send to and that may not be there yet, since nobody has worked on them so far.
+
+        Only for these is anything claimed: one that is added meanwhile waits for the next turn.
+        """
         for row in await self._database.fetch(_SQL["list_queues"], self._queues):
             if row["queue"] not in self._made:
                 await self._backend.create(row["queue"])
@@ -164,7 +167,7 @@ class CronRunner:
         """Deal with one schedule that is due; False if there is none that another process does not hold."""
         async with self._database.transaction() as tx:
             await tx.fetch_value(_SQL["limit_idle"])
-            row = await tx.fetch_row(_SQL["claim_due"], self._queues)
+            row = await tx.fetch_row(_SQL["claim_due"], list(self._made))
             if row is None:
                 return False
             schedule = read_schedule(row)

@@ -14,7 +14,7 @@ select distinct queue from fluxa.schedules where enabled and queue = any($1)
 select set_config('idle_in_transaction_session_timeout', '15s', true)
 
 -- name: claim_due
--- Only for queues that this process knows: another one may know the others.
+-- Only for queues that this process knows and has made: another one may know the others.
 select name, expression, timezone, queue, body, key, missed, next_at, now() as now
 from fluxa.schedules
 where enabled and next_at <= now() and queue = any($1)
