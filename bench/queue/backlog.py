@@ -27,7 +27,7 @@ _CHUNK = 50_000
 """Records packed at once by a process of the pool."""
 _AHEAD = 4
 """Chunks packed ahead of the copying."""
-_KEPT = 0.99
+_KEPT = 0.95
 """The share of the backlog that must still be there at the end: the load must not live on it."""
 
 _LEFT = "select coalesce(sum(coalesce((message ->> 'records')::bigint, 1)), 0) from {}"

@@ -9,6 +9,7 @@ import asyncpg
 
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
+from fluxa.queue.backends.pgmq.tables import filled
 from house.tree import SOURCE, files, module_name, name, python_files, strings, syntax
 
 MIGRATIONS = SOURCE / "postgres" / "migrations"
@@ -108,19 +109,7 @@ async def test_every_statement_is_understood_by_the_migrated_schema(database: Da
         await handle.execute("select pgmq.create('house'), pgmq.create('house_dlq')")
         for path, statement, text in _statements():
             try:
-                await handle.connection.prepare(_filled(text))
+                await handle.connection.prepare(filled(text, "house"))
             except asyncpg.PostgresError as error:
                 refused.append(f"{name(path)} {statement}: {error}")
     assert not refused, "\n".join(refused)
-
-
-def _filled(text: str) -> str:
-    """A template with the tables of a real queue in its places; plain statements are left as they are."""
-    for place, filling in {
-        "{queue}": "pgmq.q_house",
-        "{dead}": "pgmq.q_house_dlq",
-        "{name}": "q_house",
-        "{leased}": "read_ct > 0",
-    }.items():
-        text = text.replace(place, filling)
-    return text

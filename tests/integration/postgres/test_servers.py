@@ -18,6 +18,7 @@ from fluxa.postgres.embedded import EmbeddedPostgres, binaries
 from fluxa.postgres.pool import Database, PoolConfig, refuse_old
 from fluxa.queue.backend import Envelope, Settlement
 from fluxa.queue.backends.pgmq import PgmqBackend
+from fluxa.queue.backends.pgmq.tables import filled
 from fluxa.queue.outcome import DONE, Dead, Retry
 from fluxa.queue.record import Record
 
@@ -124,9 +125,7 @@ async def test_the_oldest_postgres_understands_every_statement(tmp_path: Path) -
         async with database.connection() as handle:
             for path, name, text in _statements():
                 try:
-                    await handle.connection.prepare(
-                        text.replace("{queue}", 'pgmq."q_orders"').replace("{dead}", 'pgmq."q_orders_dlq"')
-                    )
+                    await handle.connection.prepare(filled(text, "orders"))
                 except asyncpg.PostgresError as error:
                     refused.append(f"{path.name} {name}: {error}")
         assert refused == []

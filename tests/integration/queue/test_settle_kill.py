@@ -60,11 +60,12 @@ def _expected(settled: bool, queues: tuple[str, ...]) -> Counter[tuple[str, str]
 @pytest.mark.req("QUEUE-3", "QUEUE-8")
 @pytest.mark.parametrize("way", list(_STATEMENTS))
 async def test_settling_happens_whole_or_not_at_all(database: Database, database_url: str, way: str) -> None:
-    backend = PgmqBackend(database, listener=None, notifier=None, clock=SystemClock())
     queues = settling.QUEUES[:1] if way == "one queue" else settling.QUEUES
     last = _STATEMENTS[way]
     for kill_at in [*range(1, last + 1), 0]:
         await database.execute("drop table if exists pgmq.q_first, pgmq.q_second, pgmq.q_first_dlq, pgmq.q_second_dlq")
+        # The tables are made anew, so the one who looks has to know nothing of the old ones.
+        backend = PgmqBackend(database, listener=None, notifier=None, clock=SystemClock())
         await settling.fill(backend)
         sent = await _settle(database_url, way, kill_at)
         # The last probe of a transaction comes after its commit.

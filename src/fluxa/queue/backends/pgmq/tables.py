@@ -46,5 +46,10 @@ def dead_table(queue: str) -> str:
 @functools.cache
 def statement(name: str, queue: str, *, keyed: bool = False) -> str:
     """A statement of this package with the tables of a queue in it; `keyed` says that the queue has a rule for keys."""
-    text = _STATEMENTS[name].replace("{queue}", table(queue)).replace("{dead}", dead_table(queue))
+    return filled(_STATEMENTS[name], queue, keyed=keyed)
+
+
+def filled(text: str, queue: str, *, keyed: bool = False) -> str:
+    """A template with the tables of a queue in its places; a text without places stays as it is."""
+    text = text.replace("{queue}", table(queue)).replace("{dead}", dead_table(queue))
     return text.replace("{name}", f"q_{checked(queue)}").replace("{leased}", _LEASED_KEYED if keyed else _LEASED)
