@@ -171,7 +171,7 @@ async def _compare(watch: Watch, traffic: Traffic, home: Path, url: str) -> list
     return found
 
 
-@pytest.mark.req("QUEUE-9")
+@pytest.mark.req("QUEUE-9", "HARDEN-3")
 async def test_a_hundred_thousand_letters_move_at_their_rate_beside_live_work(
     database: Database, database_url: str, backend: PgmqBackend, tmp_path: Path
 ) -> None:

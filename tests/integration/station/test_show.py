@@ -64,7 +64,7 @@ async def test_what_cannot_be_found_out_is_null_with_the_reason_and_the_rest_is_
         await database.execute("alter table pgmq.q_mails rename to q_nowhere")
 
 
-@pytest.mark.req("QUEUE-10", "QUEUE-11")
+@pytest.mark.req("QUEUE-10", "QUEUE-11", "HARDEN-8")
 async def test_monitors_are_told_of_a_queue_that_is_too_deep(database: Database) -> None:
     async with open_station(database, SPECS) as stand, stand.client() as client:
         await stand.send("jobs", record(1), record(2), record(3))

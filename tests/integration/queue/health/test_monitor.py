@@ -91,7 +91,7 @@ async def test_a_watermark_is_told_once_a_crossing_with_what_to_do_first(databas
     assert [one.measure for one in told.signals.heard if isinstance(one, WatermarkCleared)] == ["depth", "dead"]
 
 
-@pytest.mark.req("QUEUE-7", "QUEUE-10")
+@pytest.mark.req("QUEUE-7", "QUEUE-10", "HARDEN-2")
 async def test_gauges_show_what_is_known_and_nothing_for_what_is_not(database: Database) -> None:
     told = Told()
     for queue in ("near", "far"):
