@@ -67,12 +67,6 @@ def test_an_arrival_is_neither_before_our_time_nor_after_tomorrow() -> None:
     assert not rules.is_plausible_arrival(NOW.replace(tzinfo=None), NOW)
 
 
-def test_pauses_grow_and_are_bounded() -> None:
-    pauses = [rules.pause_s(failures, 0.999) for failures in range(1, 30)]
-    assert pauses == sorted(pauses)
-    assert 0 < rules.pause_s(1, 0.0) < pauses[-1] <= 2.0
-
-
 async def test_one_lane_alone_waits_for_the_others_and_keeps_them_waiting() -> None:
     solitude = Solitude(2)
     order: list[str] = []

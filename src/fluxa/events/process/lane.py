@@ -21,6 +21,7 @@ from fluxa.queue.policy import RetryPolicy
 from fluxa.queue.worker.leases import LeaseKeeper
 from fluxa.queue.worker.limits.outage import Outage
 from fluxa.queue.worker.triage import triage
+from fluxa.resilience import backoff
 from fluxa.telemetry.catalogue import Hook, Stage, StageFinished, Status
 
 
@@ -226,7 +227,7 @@ class Lane:
 
     async def _pause(self, failures: int) -> None:
         """Wait before a repeat, longer each time; `stop` ends the first wait that it meets."""
-        pause_s = rules.pause_s(failures, self._in.chance())
+        pause_s = backoff.pause_s(failures, self._in.chance())
         if self._in.stopping.is_set():
             await asyncio.sleep(pause_s)
         else:

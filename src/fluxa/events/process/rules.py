@@ -99,8 +99,3 @@ def is_hurried(records: int, *, records_aim: int) -> bool:
     are never kept waiting; where they come faster than that costs, they gather by themselves and count as a crowd.
     """
     return CROWD <= records < records_aim // 8
-
-
-def pause_s(failures: int, chance: float) -> float:
-    """Seconds to wait after so many failures in a row of something that all work needs."""
-    return min(2.0, 0.05 * 2.0 ** min(failures - 1, 16)) * (0.5 + chance / 2)

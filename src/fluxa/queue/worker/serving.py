@@ -30,6 +30,7 @@ from fluxa.queue.worker.limits.solitude import Solitude
 from fluxa.queue.worker.limits.standing import Standing
 from fluxa.queue.worker.settler import Settler
 from fluxa.queue.worker.triage import triage
+from fluxa.resilience import backoff
 from fluxa.telemetry.catalogue import HandlersReturned, Hook, LeasesLost, RecordParked, RecordRetried, RecordsSettled
 
 _AHEAD_S = 0.25
@@ -150,11 +151,6 @@ class Serving:
         self._standing.look(now_s)
         self._changed.set()
         self._tell_calls()
-
-    def nudge(self) -> None:
-        """Somebody else's call ended: there may be a place."""
-        if self._desk.has_waiting:
-            self._desk.wake()
 
     def stop_taking(self) -> None:
         """Take nothing new, and give back what is not begun."""
@@ -370,7 +366,7 @@ class Serving:
 
     async def _pause(self, failures: int) -> None:
         """Wait before a repeat, longer each time, or until the worker stops."""
-        pause_s = min(2.0, 0.05 * 2.0 ** min(failures - 1, 16)) * (0.5 + self._in.chance() / 2)
+        pause_s = backoff.pause_s(failures, self._in.chance())
         end_s = self._in.clock.monotonic() + pause_s
         while not self._stopping and (left_s := end_s - self._in.clock.monotonic()) > 0:
             self._changed.clear()

@@ -13,6 +13,7 @@ from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.queue.backend import Delivery, QueueBackend, Settlement
 from fluxa.queue.worker.calls.steps import offset_s, settlement_moved
 from fluxa.queue.worker.limits.outage import Outage
+from fluxa.resilience import backoff
 
 Told = Callable[[Settlement, bool], None]
 """Hears of a settlement once it is over, and whether it was carried out; if not, another worker has the message."""
@@ -101,7 +102,7 @@ class Settler:
                     failures += 1
                     if failures > 1:  # the first may be a deadlock, which a repeat ends
                         self._outage.failed(error.detail)
-                    await asyncio.sleep(min(2.0, 0.05 * 2.0 ** min(failures - 1, 16)) * (0.5 + self._chance() / 2))
+                    await asyncio.sleep(backoff.pause_s(failures, self._chance()))
                     continue
                 await self._refused(group, error)
                 return
