@@ -127,6 +127,15 @@ class Database:
         handle.committed()
 
     @contextlib.asynccontextmanager
+    async def joined(self, tx: Transaction | None) -> AsyncIterator[Transaction]:
+        """The caller's transaction where there is one; else a connection as of `connection`, for a single statement."""
+        if tx is not None:
+            yield tx
+            return
+        async with self.connection() as handle:
+            yield handle
+
+    @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """`BEGIN … COMMIT`; rolled back if the block raises.
 

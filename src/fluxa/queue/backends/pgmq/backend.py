@@ -11,12 +11,9 @@ from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Row, Transaction
 from fluxa.queue.backend import (
     Capabilities,
-    DeadLetterFilter,
-    DeadSummary,
     Delivery,
     Envelope,
     KeyRule,
-    ParkedText,
     QueueMetrics,
     Settlement,
     SlowFacts,
@@ -25,12 +22,11 @@ from fluxa.queue.backends.parking import key_of, redriven
 from fluxa.queue.backends.pgmq import slow
 from fluxa.queue.backends.pgmq.claiming.claims import Claims, fences
 from fluxa.queue.backends.pgmq.claiming.keyed import prepare_keys
-from fluxa.queue.backends.pgmq.dead_letters import DeadLetters
+from fluxa.queue.backends.pgmq.dead_letters import KeepsDeadLetters
 from fluxa.queue.backends.pgmq.measure import Measures
 from fluxa.queue.backends.pgmq.tables import DEAD_SUFFIX, checked, dead_table, statement, table
 from fluxa.queue.backends.settling import Again, Effects, Kept, effects, one_key_each
 from fluxa.queue.envelope import encode
-from fluxa.queue.record import DeadLetter
 
 _CAPABILITIES = Capabilities(
     transactional_send=True,
@@ -40,7 +36,7 @@ _CAPABILITIES = Capabilities(
 )
 
 
-class PgmqBackend:
+class PgmqBackend(KeepsDeadLetters):
     """A `QueueBackend` over PGMQ.
 
     Args of the constructor: `listener` wakes waiting claims, without one they poll; `notifier` announces what is
@@ -57,11 +53,10 @@ class PgmqBackend:
         keys: Mapping[str, KeyRule] | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        super().__init__(database)
         self._keys = keys or {}
-        self._database = database
         self._notifier = notifier
         self._clock = clock
-        self._dead = DeadLetters(database)
         self._measures = Measures(database)
         self._claims = Claims(database, listener=listener, clock=clock, chance=chance, keys=self._keys)
 
@@ -107,7 +102,7 @@ class PgmqBackend:
         """As `QueueBackend.send`."""
         texts = [encode(envelope) for envelope in envelopes]
         keys = one_key_each(envelopes) if queue in self._keys else None
-        async with self._handle(tx) as handle:
+        async with self._database.joined(tx) as handle:
             rows = await self._insert(handle, queue, texts, keys, delay_s)
             if not delay_s:
                 self._announce(queue, handle)
@@ -199,12 +194,6 @@ class PgmqBackend:
             self._database, queue, keyed=rule is not None, ordered=rule is not None and rule.ordered
         )
 
-    async def dead_letters(
-        self, queue: str, which: DeadLetterFilter, *, limit: int, after: str | None = None
-    ) -> list[DeadLetter]:
-        """As `QueueBackend.dead_letters`."""
-        return await self._dead.read(queue, which, limit=limit, after=after)
-
     async def redrive(self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None) -> int:
         """As `QueueBackend.redrive`: two statements in one transaction."""
         async with self._together(tx, 2) as handle:
@@ -215,26 +204,6 @@ class PgmqBackend:
                 self._announce(queue, handle)
         return len(letters)
 
-    async def purge(self, queue: str, message_ids: Sequence[str]) -> int:
-        """As `QueueBackend.purge`."""
-        return await self._dead.purge(queue, message_ids)
-
-    async def summarize_dead(self, queue: str, which: DeadLetterFilter) -> DeadSummary:
-        """As `QueueBackend.summarize_dead`."""
-        return await self._dead.summarize(queue, which)
-
-    async def withdraw(
-        self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None
-    ) -> list[DeadLetter]:
-        """As `QueueBackend.withdraw`."""
-        async with self._handle(tx) as handle:
-            return await self._dead.take(handle, queue, message_ids)
-
-    async def park(self, queue: str, parked: Sequence[ParkedText], *, tx: Transaction | None = None) -> list[str]:
-        """As `QueueBackend.park`."""
-        async with self._handle(tx) as handle:
-            return await self._dead.park(handle, queue, parked)
-
     def _announce(self, queue: str, handle: Transaction) -> None:
         """Wake workers, once the transaction has committed: before that they would find nothing."""
         if self._notifier is not None:
@@ -242,18 +211,10 @@ class PgmqBackend:
             handle.after_commit(lambda: notifier.announce(queue))
 
     @contextlib.asynccontextmanager
-    async def _handle(self, tx: Transaction | None) -> AsyncIterator[Transaction]:
-        if tx is not None:
-            yield tx
-            return
-        async with self._database.connection() as handle:
-            yield handle
-
-    @contextlib.asynccontextmanager
     async def _together(self, tx: Transaction | None, statements: int) -> AsyncIterator[Transaction]:
         """The caller's transaction, or one of our own where there is more than one statement to run."""
         if tx is not None or statements <= 1:
-            async with self._handle(tx) as handle:
+            async with self._database.joined(tx) as handle:
                 yield handle
             return
         async with self._database.transaction() as handle:

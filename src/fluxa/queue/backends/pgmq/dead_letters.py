@@ -77,6 +77,43 @@ class DeadLetters:
         return await self._database.execute(statement("purge_dead", queue), [_id(one) for one in message_ids])
 
 
+class KeepsDeadLetters:
+    """The verbs of `QueueBackend` for dead letters, which every engine inherits: whatever it is, they are in Postgres.
+
+    Not `redrive`: how a letter goes back depends on the engine.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._dead = DeadLetters(database)
+
+    async def dead_letters(
+        self, queue: str, which: DeadLetterFilter, *, limit: int, after: str | None = None
+    ) -> list[DeadLetter]:
+        """As `QueueBackend.dead_letters`."""
+        return await self._dead.read(queue, which, limit=limit, after=after)
+
+    async def purge(self, queue: str, message_ids: Sequence[str]) -> int:
+        """As `QueueBackend.purge`."""
+        return await self._dead.purge(queue, message_ids)
+
+    async def summarize_dead(self, queue: str, which: DeadLetterFilter) -> DeadSummary:
+        """As `QueueBackend.summarize_dead`."""
+        return await self._dead.summarize(queue, which)
+
+    async def withdraw(
+        self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None
+    ) -> list[DeadLetter]:
+        """As `QueueBackend.withdraw`."""
+        async with self._database.joined(tx) as handle:
+            return await self._dead.take(handle, queue, message_ids)
+
+    async def park(self, queue: str, parked: Sequence[ParkedText], *, tx: Transaction | None = None) -> list[str]:
+        """As `QueueBackend.park`."""
+        async with self._database.joined(tx) as handle:
+            return await self._dead.park(handle, queue, parked)
+
+
 def _meant(which: DeadLetterFilter, after: str | None) -> list[object]:
     """The parameters that all readers share: $1 to $7."""
     return [

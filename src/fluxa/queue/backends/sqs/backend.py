@@ -1,7 +1,7 @@
 """The queue port over SQS. Dead letters, long delays and transactions are kept in Postgres, whatever SQS offers."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
@@ -10,19 +10,16 @@ from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
 from fluxa.queue.backend import (
     Capabilities,
-    DeadLetterFilter,
-    DeadSummary,
     Delivery,
     Envelope,
     KeyRule,
-    ParkedText,
     QueueMetrics,
     Settlement,
     SlowFacts,
 )
 from fluxa.queue.backends.parking import redriven
 from fluxa.queue.backends.pgmq.backend import PgmqBackend
-from fluxa.queue.backends.pgmq.dead_letters import DeadLetters
+from fluxa.queue.backends.pgmq.dead_letters import KeepsDeadLetters
 from fluxa.queue.backends.pgmq.outbox import Outbox, Waiting
 from fluxa.queue.backends.settling import one_key_each
 from fluxa.queue.backends.spill import Spill
@@ -44,7 +41,6 @@ from fluxa.queue.backends.sqs.wire import (
     seconds,
 )
 from fluxa.queue.envelope import encode
-from fluxa.queue.record import DeadLetter
 from fluxa.telemetry.catalogue import Hook
 
 _CAPABILITIES = Capabilities(
@@ -56,7 +52,7 @@ _CAPABILITIES = Capabilities(
 _COUNTED_MAX = 10_000
 
 
-class SqsBackend:
+class SqsBackend(KeepsDeadLetters):
     """A `QueueBackend` over SQS and Postgres.
 
     Standard queues know no order. A queue with a key rule is a FIFO queue: of one key at most as many messages are
@@ -84,9 +80,8 @@ class SqsBackend:
         keys: Mapping[str, KeyRule] | None = None,
         spill: Spill | None = None,
     ) -> None:
+        super().__init__(database)
         self._sqs = sqs
-        self._database = database
-        self._dead = DeadLetters(database)
         self._outbox = Outbox(database, boxes, notifier)
         self.places = Places(sqs, keys or {})
         self._sender = Sender(sqs, self.places, spill)
@@ -199,12 +194,6 @@ class SqsBackend:
         """As `QueueBackend.why_slow`: SQS tells nothing of the kind."""
         return SlowFacts()
 
-    async def dead_letters(
-        self, queue: str, which: DeadLetterFilter, *, limit: int, after: str | None = None
-    ) -> list[DeadLetter]:
-        """As `QueueBackend.dead_letters`, from Postgres."""
-        return await self._dead.read(queue, which, limit=limit, after=after)
-
     async def redrive(self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None) -> int:
         """As `QueueBackend.redrive`: from the dead letters to the outbox in one transaction, and on from there."""
         if tx is not None:
@@ -237,34 +226,6 @@ class SqsBackend:
             again = [Waiting(redriven(letter), 0.0, letter.record.key) for letter in letters]
             await self._outbox.put(handle, queue, again)
         return len(letters)
-
-    async def purge(self, queue: str, message_ids: Sequence[str]) -> int:
-        """As `QueueBackend.purge`."""
-        return await self._dead.purge(queue, message_ids)
-
-    async def summarize_dead(self, queue: str, which: DeadLetterFilter) -> DeadSummary:
-        """As `QueueBackend.summarize_dead`."""
-        return await self._dead.summarize(queue, which)
-
-    async def withdraw(
-        self, queue: str, message_ids: Sequence[str], *, tx: Transaction | None = None
-    ) -> list[DeadLetter]:
-        """As `QueueBackend.withdraw`."""
-        async with self._handle(tx) as handle:
-            return await self._dead.take(handle, queue, message_ids)
-
-    async def park(self, queue: str, parked: Sequence[ParkedText], *, tx: Transaction | None = None) -> list[str]:
-        """As `QueueBackend.park`."""
-        async with self._handle(tx) as handle:
-            return await self._dead.park(handle, queue, parked)
-
-    @contextlib.asynccontextmanager
-    async def _handle(self, tx: Transaction | None) -> AsyncIterator[Transaction]:
-        if tx is not None:
-            yield tx
-            return
-        async with self._database.connection() as handle:
-            yield handle
 
     async def _hurry(self, queue: str) -> None:
         """Send on what was just put into the outbox."""
