@@ -5,11 +5,11 @@ import datetime as dt
 from collections.abc import Iterable
 
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
-from fluxa.telemetry.catalogue import Hook, MaintenanceFinished, Status
+from fluxa.telemetry.catalogue import Hook
+from fluxa.telemetry.duty import take_turn
 
 _SQL = sql.load("fluxa.events", "partitions.sql")
 MONTHS_AHEAD = 3
@@ -150,13 +150,5 @@ class PartitionKeeper:
 
     async def _run(self) -> None:
         while True:
-            started = self._clock.monotonic()
-            pause_s, status, code, detail = _DAY_S, Status.SUCCESS, "", ""
-            try:
-                await self.keep()
-            except Exception as error:  # noqa: BLE001 - the months must be kept tomorrow, whatever happened today
-                known = error if isinstance(error, FluxaError) else FluxaError(ErrorCode.INTERNAL, repr(error))
-                pause_s, status, code, detail = _REPEAT_S, Status.FAILURE, known.code, known.detail
-            latency_s = self._clock.monotonic() - started
-            self._hook(MaintenanceFinished("partitions", status, latency_s, error_code=code, detail=detail))
-            await asyncio.sleep(pause_s)
+            worked = await take_turn("partitions", self.keep, clock=self._clock, hook=self._hook)
+            await asyncio.sleep(_DAY_S if worked else _REPEAT_S)

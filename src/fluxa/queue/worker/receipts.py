@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
 from fluxa.queue.record import Record
-from fluxa.telemetry.catalogue import Hook, MaintenanceFinished, Status
+from fluxa.telemetry.catalogue import Hook
+from fluxa.telemetry.duty import take_turn
 
 KEPT_S = 15 * 86400.0
 """A day longer than SQS keeps any message: after that nobody can ask for it again."""
@@ -79,15 +79,7 @@ class ReceiptPruner:
 
     async def _run(self) -> None:
         while True:
-            began_s = self._clock.monotonic()
-            try:
-                await self.prune()
-            except FluxaError as error:
-                status, code, detail = Status.FAILURE, error.code, error.detail
-            else:
-                status, code, detail = Status.SUCCESS, "", ""
-            latency_s = self._clock.monotonic() - began_s
-            self._hook(MaintenanceFinished("receipts", status, latency_s, error_code=code, detail=detail))
+            await take_turn("receipts", self.prune, clock=self._clock, hook=self._hook)
             await asyncio.sleep(self._every_s)
 
 

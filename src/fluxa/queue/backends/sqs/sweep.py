@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.errors import ErrorCode, FluxaError, retry_class
+from fluxa.kernel.errors import ErrorCode, retry_class
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres.pool import Database
 from fluxa.queue.backend import Defect, Delivery, ParkedText, Settlement
@@ -17,7 +17,8 @@ from fluxa.queue.backends.sqs.kept import KeptMessages
 from fluxa.queue.backends.sqs.queues import Place, Places
 from fluxa.queue.backends.sqs.wire import BATCH_ENTRIES, storable
 from fluxa.queue.outcome import Dead
-from fluxa.telemetry.catalogue import Hook, MaintenanceFinished, NativeDeadLettersSwept, RecordParked, Status
+from fluxa.telemetry.catalogue import Hook, NativeDeadLettersSwept, RecordParked
+from fluxa.telemetry.duty import take_turn
 
 _LEASE_S = 60
 _TASK = "sqs_sweep"
@@ -75,16 +76,13 @@ class Sweeper:
 
     async def _run(self) -> None:
         while True:
-            began_s = self._clock.monotonic()
-            status, error_code, detail = Status.SUCCESS, "", ""
-            try:
-                for queue in self._queues:
-                    await self.sweep(queue)
-                await self._kept.prune()
-            except FluxaError as error:
-                status, error_code, detail = Status.FAILURE, error.code, error.detail
-            self._hook(MaintenanceFinished(_TASK, status, self._clock.monotonic() - began_s, error_code, detail))
+            await take_turn(_TASK, self._sweep_all, clock=self._clock, hook=self._hook)
             await asyncio.sleep(self._every_s)
+
+    async def _sweep_all(self) -> None:
+        for queue in self._queues:
+            await self.sweep(queue)
+        await self._kept.prune()
 
     async def sweep(self, queue: str) -> int:
         """Move all that SQS moved aside; returns how many messages.
