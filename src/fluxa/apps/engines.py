@@ -2,9 +2,12 @@
 
 import random
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
+from fluxa.apps.database import open_wakeups
+from fluxa.apps.serving.ground import Ground
 from fluxa.apps.serving.observe import Telemetry
-from fluxa.apps.settings import Settings
+from fluxa.apps.settings import Settings, listed
 from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.operations.cron.runner import CronRunner
@@ -17,11 +20,13 @@ from fluxa.queue.backend import QueueBackend
 from fluxa.queue.backends.pgmq import PgmqBackend, PgmqInsight
 from fluxa.queue.backends.routed import RoutedBackend
 from fluxa.queue.backends.sqs import Sqs, SqsBackend, SqsOptions
+from fluxa.queue.health.controls import PauseWatch
 from fluxa.queue.health.monitor import QueueMonitor
 from fluxa.queue.health.probing import ProbeConfig
 from fluxa.queue.health.snapshot import HealthReader
 from fluxa.queue.insight import Insight
 from fluxa.queue.registry import Registry, built_in
+from fluxa.queue.worker.dispatcher import DispatcherConfig
 from fluxa.resilience import BreakerPolicy, GuardPolicy, PacePolicy
 from fluxa.station.queues.jobs import External
 from fluxa.telemetry.catalogue import Hook
@@ -52,8 +57,8 @@ async def open_queues(
         FluxaError: `Configuration`, if a queue is in SQS and that cannot be set up.
     """
     clock = SystemClock()
-    rules = (registry or built_in()).key_rules
-    named = in_sqs(settings, registry or built_in())
+    known = registry or built_in()
+    rules, named = known.key_rules, in_sqs(settings, known)
     pgmq = PgmqBackend(database, listener=listener, notifier=notifier, clock=clock, keys=rules)
     if not named and settings.queue_engine == "pgmq":
         return pgmq
@@ -68,11 +73,51 @@ async def open_queues(
     return RoutedBackend(engine if settings.queue_engine == "sqs" else pgmq, dict.fromkeys(named, engine))
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a process that works on queues has of them.
+
+    Attributes:
+        backend: all queues; outboxes are sent on.
+        listener: hears of new work.
+        watch: knows which queues are paused.
+    """
+
+    backend: QueueBackend
+    listener: Listener
+    watch: PauseWatch
+
+
+async def open_served(on: Ground, registry: Registry) -> Served:
+    """The queues of a process that works on them; all of it ends when the process does.
+
+    Raises:
+        FluxaError: `Configuration`, if a queue is in SQS and that cannot be set up; an outage.
+    """
+    hook = on.told.hook
+    listener, notifier = await open_wakeups(on.life, on.settings, on.database)
+    backend = await open_queues(
+        on.life, on.settings, on.database, listener=listener, notifier=notifier, registry=registry, relaying=hook
+    )
+    watch = PauseWatch(on.database, clock=on.clock, hook=hook, listener=listener)
+    await on.life.start(watch)
+    return Served(backend, listener, watch)
+
+
+def dispatching(settings: Settings, *, stop_within_s: float) -> DispatcherConfig:
+    """How handlers are run, by the settings."""
+    return DispatcherConfig(
+        capacity=settings.worker_concurrency,
+        memory_limit_bytes=settings.worker_memory_max_bytes or None,
+        stop_within_s=stop_within_s,
+    )
+
+
 def in_sqs(settings: Settings, registry: Registry) -> list[str]:
     """The queues that the settings put into SQS."""
     if settings.queue_engine == "sqs":
         return [spec.name for spec in registry]
-    return [name for name in (part.strip() for part in settings.sqs_queues.split(",")) if name]
+    return listed(settings.sqs_queues)
 
 
 def _sqs_options(settings: Settings) -> SqsOptions:

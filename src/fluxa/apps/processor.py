@@ -4,8 +4,7 @@ import asyncio
 import random
 
 from fluxa.apps.application import application
-from fluxa.apps.database import open_wakeups
-from fluxa.apps.engines import object_store, open_queues, queue_monitor
+from fluxa.apps.engines import object_store, open_served, queue_monitor
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
@@ -17,7 +16,6 @@ from fluxa.events.schemas.registry import SchemaRegistry
 from fluxa.events.schemas.store import SchemaStore
 from fluxa.kernel.ids import Tenant
 from fluxa.queue.dead_letters.runner import RedriveRunner
-from fluxa.queue.health.controls import PauseWatch
 from fluxa.queue.health.reports import Reporter, worker_id
 from fluxa.queue.policy import RetryPolicy
 
@@ -33,17 +31,13 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
     queues = application(settings).registry
     async with ground(settings, SERVICE, tie) as on:
         database, clock, hook = on.database, on.clock, on.told.hook
-        listener, notifier = await open_wakeups(on.life, settings, database)
-        backend = await open_queues(
-            on.life, settings, database, listener=listener, notifier=notifier, registry=queues, relaying=hook
-        )
+        at = await open_served(on, queues)
+        backend = at.backend
         objects = object_store(settings)
         await on.life.start(_keeper(on))
         registry = SchemaRegistry(SchemaStore(database), on.told.logger)
         await on.life.start(registry)
-        watch = PauseWatch(database, clock=clock, hook=hook, listener=listener)
-        await on.life.start(watch)
-        redrives = RedriveRunner(database, backend, clock=clock, hook=hook, registry=queues, listener=listener)
+        redrives = RedriveRunner(database, backend, clock=clock, hook=hook, registry=queues, listener=at.listener)
         await on.life.start(redrives)
         processor = Processor(
             database=database,
@@ -53,7 +47,7 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             clock=clock,
             hook=hook,
             randomness=random.SystemRandom(),
-            is_paused=watch.is_paused,
+            is_paused=at.watch.is_paused,
             config=_config(settings),
         )
         await on.life.start(Reporter(database, worker_id(SERVICE), processor.reports, clock=clock, hook=hook))

@@ -5,21 +5,25 @@ import random
 from collections.abc import Mapping
 
 from fluxa.application import Fluxa
-from fluxa.apps.database import open_wakeups
-from fluxa.apps.engines import cron_runner, external_queues, health_reader, open_queues, queue_monitor
+from fluxa.apps.engines import (
+    Served,
+    cron_runner,
+    dispatching,
+    external_queues,
+    health_reader,
+    open_served,
+    queue_monitor,
+)
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
 from fluxa.apps.worker import for_effects, loaded
 from fluxa.auth.nonces import Nonces
 from fluxa.kernel.ids import Tenant
-from fluxa.postgres.listen import Listener
-from fluxa.queue.backend import QueueBackend
 from fluxa.queue.dead_letters.quarantine import Quarantine
 from fluxa.queue.dead_letters.tasks import RedriveTasks
-from fluxa.queue.health.controls import Controls, PauseWatch
+from fluxa.queue.health.controls import Controls
 from fluxa.queue.health.reports import Reporter, worker_id
-from fluxa.queue.worker.dispatcher import DispatcherConfig
 from fluxa.queue.worker.drain import Drainer
 from fluxa.station.queues.jobs import register
 from fluxa.station.queues.routes import QueueDoor, routes
@@ -43,17 +47,17 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
     async with ground(settings, SERVICE, tie) as on:
         database, clock, hook, registry = on.database, on.clock, on.told.hook, app.registry
         register(app, await external_queues(on.life, settings, registry, clock=clock, hook=hook), clock)
-        listener, notifier = await open_wakeups(on.life, settings, database)
-        backend = await open_queues(
-            on.life, settings, database, listener=listener, notifier=notifier, registry=registry, relaying=hook
-        )
+        at = await open_served(on, registry)
+        backend = at.backend
         for spec in registry:
             await backend.create(spec.name)
         monitor = queue_monitor(settings, on.told, database, backend, registry)
         await on.life.start(monitor)
-        cron = cron_runner(settings, on.told, database, backend, registry, worker=worker_id(SERVICE), listener=listener)
+        cron = cron_runner(
+            settings, on.told, database, backend, registry, worker=worker_id(SERVICE), listener=at.listener
+        )
         await on.life.start(cron)
-        drainer = await _drainer(on, app, backend, listener)
+        drainer = await _drainer(on, app, at)
         door = QueueDoor(
             registry=registry,
             backend=backend,
@@ -76,25 +80,19 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         )
 
 
-async def _drainer(on: Ground, app: Fluxa, backend: QueueBackend, listener: Listener) -> Drainer:
+async def _drainer(on: Ground, app: Fluxa, at: Served) -> Drainer:
     """What works queues off when cron calls; its queues are reported as a worker's are, while it does."""
-    settings, clock, hook = on.settings, on.clock, on.told.hook
-    watch = PauseWatch(on.database, clock=clock, hook=hook, listener=listener)
-    await on.life.start(watch)
+    clock, hook = on.clock, on.told.hook
     drainer = Drainer(
-        backend=backend,
+        backend=at.backend,
         registry=app.registry,
         handlers=app.handlers,
         database=await for_effects(on, app, [handler.queue for handler in app.handlers]),
         clock=clock,
         hook=hook,
         randomness=random.SystemRandom(),
-        is_paused=watch.is_paused,
-        config=DispatcherConfig(
-            capacity=settings.worker_concurrency,
-            memory_limit_bytes=settings.worker_memory_max_bytes or None,
-            stop_within_s=_GRACE_S,
-        ),
+        is_paused=at.watch.is_paused,
+        config=dispatching(on.settings, stop_within_s=_GRACE_S),
     )
     await on.life.start(Reporter(on.database, worker_id(SERVICE), drainer.reports, clock=clock, hook=hook))
     return drainer

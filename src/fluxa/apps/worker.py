@@ -7,21 +7,18 @@ from dataclasses import replace
 
 from fluxa.application import Fluxa
 from fluxa.apps.application import application
-from fluxa.apps.database import open_wakeups, pool_config
-from fluxa.apps.engines import cron_runner, external_queues, open_queues, queue_monitor
+from fluxa.apps.database import pool_config
+from fluxa.apps.engines import Served, cron_runner, dispatching, external_queues, open_served, queue_monitor
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
-from fluxa.apps.settings import Settings
+from fluxa.apps.settings import Settings, listed
 from fluxa.events.carriage import QUEUE as EVENTS
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.operations.cron.schedules import Schedules
-from fluxa.postgres.listen import Listener
 from fluxa.postgres.pool import Database
-from fluxa.queue.backend import QueueBackend
 from fluxa.queue.dead_letters.runner import RedriveRunner
-from fluxa.queue.health.controls import PauseWatch
 from fluxa.queue.health.reports import Reporter, worker_id
-from fluxa.queue.worker.dispatcher import Dispatcher, DispatcherConfig
+from fluxa.queue.worker.dispatcher import Dispatcher
 from fluxa.queue.worker.receipts import ReceiptPruner
 from fluxa.station.queues.jobs import register
 
@@ -39,20 +36,9 @@ async def work(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
         externals = await external_queues(on.life, settings, app.registry, clock=on.clock, hook=on.told.hook)
         register(app, externals, on.clock)
         queues = served(app, settings)
-        listener, notifier = await open_wakeups(on.life, settings, on.database)
-        backend = await open_queues(
-            on.life,
-            settings,
-            on.database,
-            listener=listener,
-            notifier=notifier,
-            registry=app.registry,
-            relaying=on.told.hook,
-        )
-        watch = PauseWatch(on.database, clock=on.clock, hook=on.told.hook, listener=listener)
-        await on.life.start(watch)
+        at = await open_served(on, app.registry)
         dispatcher = Dispatcher(
-            backend=backend,
+            backend=at.backend,
             registry=app.registry,
             handlers=app.handlers,
             database=await for_effects(on, app, queues),
@@ -60,18 +46,14 @@ async def work(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
             hook=on.told.hook,
             randomness=random.SystemRandom(),
             queues=queues,
-            is_paused=watch.is_paused,
-            config=DispatcherConfig(
-                capacity=settings.worker_concurrency,
-                memory_limit_bytes=settings.worker_memory_max_bytes or None,
-                stop_within_s=settings.shutdown_timeout_s,
-            ),
+            is_paused=at.watch.is_paused,
+            config=dispatching(settings, stop_within_s=settings.shutdown_timeout_s),
         )
-        await _start_duties(on, app, backend, listener, dispatcher)
+        await _start_duties(on, app, at, dispatcher)
         if settings.app:
             await Schedules(on.database).declare(settings.app, list(app.schedules.values()))
         await on.life.start(dispatcher)
-        monitor = queue_monitor(settings, on.told, on.database, backend, app.registry, queues=queues)
+        monitor = queue_monitor(settings, on.told, on.database, at.backend, app.registry, queues=queues)
         await on.life.start(monitor)
         await on.serve(
             (),
@@ -118,7 +100,7 @@ def served(app: Fluxa, settings: Settings) -> list[str]:
     Raises:
         FluxaError: `Configuration`, if one has no handler, or there is none at all.
     """
-    named = [name.strip() for name in (settings.worker_queues or "").split(",") if name.strip()]
+    named = listed(settings.worker_queues)
     for name in named:
         if app.registry.get(name).external and name not in app.handlers:
             raise FluxaError(
@@ -155,17 +137,15 @@ async def for_effects(on: Ground, app: Fluxa, queues: Sequence[str]) -> Database
     return database
 
 
-async def _start_duties(
-    on: Ground, app: Fluxa, backend: QueueBackend, listener: Listener, dispatcher: Dispatcher
-) -> None:
+async def _start_duties(on: Ground, app: Fluxa, at: Served, dispatcher: Dispatcher) -> None:
     """What every worker does beside its handlers. Each is safe to run in any number of processes."""
     clock, hook = on.clock, on.told.hook
     for duty in (
         Reporter(on.database, worker_id(SERVICE), dispatcher.reports, clock=clock, hook=hook),
-        RedriveRunner(on.database, backend, clock=clock, hook=hook, registry=app.registry, listener=listener),
+        RedriveRunner(on.database, at.backend, clock=clock, hook=hook, registry=app.registry, listener=at.listener),
         ReceiptPruner(on.database, clock=clock, hook=hook),
         cron_runner(
-            on.settings, on.told, on.database, backend, app.registry, worker=worker_id(SERVICE), listener=listener
+            on.settings, on.told, on.database, at.backend, app.registry, worker=worker_id(SERVICE), listener=at.listener
         ),
     ):
         await on.life.start(duty)

@@ -1,6 +1,6 @@
 """The settings of a process: what there is (fields), where values come from (sources), how they are shown (text)."""
 
-from fluxa.apps.settings.fields import FIELDS, NAMES, Settings, is_secret
+from fluxa.apps.settings.fields import FIELDS, NAMES, Settings, is_secret, listed
 from fluxa.apps.settings.sources import FILE_NAME, FILE_VARIABLE, PREFIX, Effective, environment_of, load
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "Settings",
     "environment_of",
     "is_secret",
+    "listed",
     "load",
 ]

@@ -282,12 +282,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def cron_secret_list(self) -> tuple[bytes, ...]:
         """`cron_secrets`, one by one, newest first."""
-        return tuple(one.strip().encode() for one in (self.cron_secrets or "").split(",") if one.strip())
+        return tuple(one.encode() for one in listed(self.cron_secrets))
 
     @property
     def home_folder(self) -> Path:
         """`home` as an absolute path."""
         return Path(self.home).expanduser().absolute()
+
+
+def listed(text: str | None) -> list[str]:
+    """The parts of a setting that is text with commas between."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
 NAMES: tuple[str, ...] = Settings.__struct_fields__

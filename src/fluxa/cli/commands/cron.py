@@ -13,6 +13,7 @@ from fluxa.apps.database import migrated
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
 from fluxa.cli.commands.dlq import desk
+from fluxa.cli.commands.ground import whoami
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel import json
 from fluxa.kernel.clock import SystemClock
@@ -231,23 +232,21 @@ async def _get(settings: Settings, name: str) -> Standing:
 async def _add(settings: Settings, schedule: Schedule, *, replace: bool) -> Standing:
     async with desk.opened(settings, schedule.queue) as at:
         schedules = Schedules(at.database)
-        await schedules.add(schedule, by=desk.whoami(), replace=replace)
+        await schedules.add(schedule, by=whoami(), replace=replace)
         return await schedules.get(schedule.name)
 
 
 async def _switch(settings: Settings, name: str, *, enabled: bool) -> Standing:
     async with migrated(settings, "cron") as database:
         schedules = Schedules(database)
-        await (schedules.enable if enabled else schedules.disable)(name, by=desk.whoami())
+        await (schedules.enable if enabled else schedules.disable)(name, by=whoami())
         return await schedules.get(name)
 
 
 async def _run_now(settings: Settings, name: str) -> str:
     queue = (await _get(settings, name)).schedule.queue
     async with desk.opened(settings, queue) as at:
-        runner = CronRunner(
-            at.database, at.backend, at.registry, clock=SystemClock(), hook=silent, worker=desk.whoami()
-        )
+        runner = CronRunner(at.database, at.backend, at.registry, clock=SystemClock(), hook=silent, worker=whoami())
         return await runner.run_now(name)
 
 

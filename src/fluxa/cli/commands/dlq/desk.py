@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime as dt
-import getpass
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -10,14 +9,11 @@ from typing import Annotated
 
 import typer
 
-from fluxa.apps.application import application
-from fluxa.apps.database import migrated, open_wakeups
-from fluxa.apps.engines import open_queues
 from fluxa.apps.settings import Settings
+from fluxa.cli.commands import ground
 from fluxa.cli.errors import CommandError
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres.listen import Listener
 from fluxa.postgres.pool import Database
 from fluxa.queue.backend import DeadLetterFilter, QueueBackend
@@ -56,20 +52,11 @@ async def opened(settings: Settings, queue: str | None = None) -> AsyncIterator[
     Raises:
         FluxaError: `NotFound` for a queue that does not exist; an outage.
     """
-    life = Lifetime()
-    async with migrated(settings, "dlq") as database:
-        try:
-            listener, notifier = await open_wakeups(life, settings, database)
-            registry = application(settings).registry
-            backend = await open_queues(
-                life, settings, database, listener=listener, notifier=notifier, registry=registry
-            )
-            if queue is not None:
-                await _find(backend, registry, queue)
-            tasks = RedriveTasks(database, backend, registry=registry)
-            yield Desk(database, backend, registry, tasks, listener)
-        finally:
-            await life.stop()
+    async with ground.opened(settings, "dlq") as on:
+        if queue is not None:
+            await _find(on.backend, on.registry, queue)
+        tasks = RedriveTasks(on.database, on.backend, registry=on.registry)
+        yield Desk(on.database, on.backend, on.registry, tasks, on.listener)
 
 
 async def _find(backend: QueueBackend, registry: Registry, queue: str) -> None:
@@ -84,14 +71,6 @@ async def _find(backend: QueueBackend, registry: Registry, queue: str) -> None:
             registry.get(queue)  # says that there is none, and which name is near
         raise
     registry.add(QueueSpec(queue))
-
-
-def whoami() -> str:
-    """Who gives an order on the command line."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user id without a name, as in a container
-        return "command line"
 
 
 def moment(text: str, now: dt.datetime) -> dt.datetime:

@@ -9,6 +9,7 @@ from fluxa.apps.settings import Settings
 from fluxa.cli import output
 from fluxa.cli.commands.dlq import desk
 from fluxa.cli.commands.dlq.watching import refuse_if_nothing_moved, staying, tell, watch
+from fluxa.cli.commands.ground import whoami
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import ErrorCode
 from fluxa.queue.backend import DeadLetterFilter
@@ -81,7 +82,7 @@ async def _create(
     rate: float | None,
 ) -> RedriveTask:
     async with desk.opened(settings, queue) as at:
-        return await at.tasks.create(queue, which, forced, rate, desk.whoami(), redrives_max=redrives_max)
+        return await at.tasks.create(queue, which, forced, rate, whoami(), redrives_max=redrives_max)
 
 
 def _show_plan(plan: RedrivePlan, *, as_json: bool) -> None:

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from fluxa.apps.application import application
-from fluxa.apps.database import migrated, open_wakeups, pool_config
+from fluxa.apps.database import pool_config
 from fluxa.apps.engines import health_reader, insight_of, open_queues
 from fluxa.apps.settings import Settings
+from fluxa.cli.commands import ground
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode
 from fluxa.kernel.lifecycle import Lifetime
@@ -48,15 +49,8 @@ async def opened(settings: Settings) -> AsyncIterator[Desk]:
     Raises:
         FluxaError: an outage, or a schema that does not fit.
     """
-    life = Lifetime()
-    async with migrated(settings, "queue") as database:
-        try:
-            _, notifier = await open_wakeups(life, settings, database)
-            registry = application(settings).registry
-            backend = await open_queues(life, settings, database, notifier=notifier, registry=registry)
-            yield _desk(settings, database, backend, registry)
-        finally:
-            await life.stop()
+    async with ground.opened(settings, "queue") as on:
+        yield _desk(settings, on.database, on.backend, on.registry)
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ import typer
 
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
-from fluxa.cli.commands.dlq.desk import whoami
+from fluxa.cli.commands.ground import whoami
 from fluxa.cli.commands.queue.desk import known, opened
 from fluxa.cli.commands.queue.listing import Queue
 from fluxa.cli.errors import stderr

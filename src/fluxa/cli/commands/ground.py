@@ -1,0 +1,61 @@
+"""What commands about queues stand on: the database, the engines, the registry, and who gives the order."""
+
+import contextlib
+import getpass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from fluxa.apps.application import application
+from fluxa.apps.database import migrated, open_wakeups
+from fluxa.apps.engines import open_queues
+from fluxa.apps.settings import Settings
+from fluxa.kernel.lifecycle import Lifetime
+from fluxa.postgres.listen import Listener
+from fluxa.postgres.pool import Database
+from fluxa.queue.backend import QueueBackend
+from fluxa.queue.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The way to the queues.
+
+    Attributes:
+        database: the pool.
+        backend: all queues.
+        registry: those that Fluxa or the user's application declares.
+        listener: hears of new work.
+    """
+
+    database: Database
+    backend: QueueBackend
+    registry: Registry
+    listener: Listener
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings, command: str) -> AsyncIterator[Ground]:
+    """Open what a command of that name needs; it ends with the block.
+
+    Raises:
+        FluxaError: an outage, or a schema that does not fit.
+    """
+    life = Lifetime()
+    async with migrated(settings, command) as database:
+        try:
+            listener, notifier = await open_wakeups(life, settings, database)
+            registry = application(settings).registry
+            backend = await open_queues(
+                life, settings, database, listener=listener, notifier=notifier, registry=registry
+            )
+            yield Ground(database, backend, registry, listener)
+        finally:
+            await life.stop()
+
+
+def whoami() -> str:
+    """Who gives an order on the command line."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name, as in a container
+        return "command line"
