@@ -223,12 +223,12 @@ class EmbeddedPostgres:
             # Somebody swept the temporary folder: the server lives but nobody can come in.
             await self._shut_down()
             found = None
-        if found is not None and (url := await self._wait_until_ready()) is not None:
+        if found is not None and (url := await self._wait_until_ready(seen=True)) is not None:
             return url
         # There was none, or the one we found was about to end.
         await self._end_orphans()
         await self._launch()
-        if (url := await self._wait_until_ready()) is not None:
+        if (url := await self._wait_until_ready(seen=False)) is not None:
             return url
         raise FluxaError(
             ErrorCode.EMBEDDED_POSTGRES,
@@ -262,10 +262,14 @@ class EmbeddedPostgres:
         finally:
             self._server.release()
 
-    async def _wait_until_ready(self) -> str | None:
-        """The URL as soon as connections are taken; None if the server ends instead."""
+    async def _wait_until_ready(self, *, seen: bool) -> str | None:
+        """The URL as soon as connections are taken; None if the server ends instead.
+
+        Args:
+            seen: whether the server was there already. If it is gone at the first look then, it has ended, though
+                children that outlive it may still hold its lock.
+        """
         deadline = time.monotonic() + self._timeout_s
-        seen = False
         while True:
             found = self._running()
             if found is not None and found.ready:
