@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -78,6 +80,18 @@ def read_accounts(folder: Path) -> list[Entry]:
     """What all workers noted, by time."""
     lines = [line for path in folder.glob("*.account") for line in path.read_bytes().splitlines()]
     return sorted((msgspec.json.decode(line, type=Entry) for line in lines), key=lambda entry: entry.at_s)
+
+
+def _tell_tasks(*_about: object) -> None:
+    """What every task waits for, for a test that waits in vain."""
+    for task in asyncio.all_tasks():
+        frames = [f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}" for frame in task.get_stack()]
+        sys.stderr.write(f"task {task.get_name()}: {task.get_coro()!r} {' > '.join(frames)}\n")
+    sys.stderr.flush()
+
+
+if FOLDER in os.environ:  # noqa: TID251 - in a worker
+    signal.signal(signal.SIGUSR2, _tell_tasks)
 
 
 async def _begin(job: Job, info: JobInfo) -> None:

@@ -66,6 +66,15 @@ class Stand:
                     return
                 await asyncio.sleep(0.05)
 
+    async def tasks(self) -> list[str]:
+        """What the workers said last, and what each of their tasks waits for."""
+        said = self.lines[-20:]
+        before = len(self.lines)
+        for pid in self.supervisor.pids.values():
+            os.kill(pid, signal.SIGUSR2)
+        await asyncio.sleep(2.0)
+        return [*said, *self.lines[before:]]
+
 
 @contextlib.asynccontextmanager
 async def running(folder: Path, settings: Settings) -> AsyncIterator[Stand]:

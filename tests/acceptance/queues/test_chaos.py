@@ -159,7 +159,7 @@ async def _drained(stand: Stand, backend: QueueBackend, *, timeout_s: float) -> 
                     left = {queue: (await backend.metrics(queue)).depth for queue in jobs.QUEUES}
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        told = "\n".join([*await _left(stand), *stand.lines[-20:]])
+        told = "\n".join([*await _left(stand), *await stand.tasks()])
         raise TimeoutError(f"{left} messages are left; the workers said last:\n{told}") from None
 
 

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from fluxa import BreakerPolicy, FluxaError, JobInfo, QueueSpec, RetryPolicy
+from fluxa.kernel.errors import ErrorCode
+from fluxa.queue.backend import Envelope
+from fluxa.queue.record import Failure, Record
 from fluxa.queue.worker.dispatcher import DispatcherConfig
 from fluxa.queue.worker.limits import guard
+from fluxa.queue.worker.triage import SUSPECT_CRASHES
 from fluxa.resilience.budget import BudgetPolicy
 from fluxa.telemetry.catalogue import BreakerChanged, MemoryLow, MemoryRecovered
 from integration.worker.workshop import Workshop
@@ -236,3 +240,31 @@ async def test_a_queue_that_hangs_keeps_its_own_share(workshop: Workshop, capaci
         await workshop.empty("brisk")
     assert sorted(done) == list(range(2000))
     assert len(hanging) == 4
+
+
+@pytest.mark.req("QUEUE-3")
+async def test_hundreds_that_one_crash_made_suspicious_are_soon_done_one_at_a_time(workshop: Workshop) -> None:
+    await workshop.add(QueueSpec("jobs", concurrency=4))
+    at_once: list[int] = []
+    running = 0
+
+    @workshop.app.handler("jobs")
+    async def work(_job: int) -> None:
+        nonlocal running
+        running += 1
+        at_once.append(running)
+        await asyncio.sleep(0)
+        running -= 1
+
+    now = workshop.clock.now()
+    crash = Failure(code=ErrorCode.HANDLER_CRASH, detail="a worker died", first_at=now, last_at=now)
+    for number in range(300):
+        record = Record(id=f"job-{number}", body=b"1", created_at=now, attempt=SUSPECT_CRASHES, failure=crash)
+        await workshop.backend.send("jobs", [Envelope((record,))])
+    began_s = time.monotonic()
+    async with workshop.running():
+        await workshop.empty("jobs", timeout_s=60)
+    assert workshop.settled("jobs").done == 300
+    assert set(at_once) == {1}
+    # Each has its turn 20 ms after the one before; all coming back together took a fifth of a second for each.
+    assert time.monotonic() - began_s < 30

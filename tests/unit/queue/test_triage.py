@@ -10,7 +10,7 @@ from fluxa.queue.backend import Defect, Delivery
 from fluxa.queue.outcome import Dead, Snooze
 from fluxa.queue.policy import RetryPolicy
 from fluxa.queue.record import Failure, Record
-from fluxa.queue.worker.triage import SUSPECT_CRASHES, SUSPECT_PAUSE_S, triage
+from fluxa.queue.worker.triage import SUSPECT_CRASHES, SUSPECT_GAP_S, triage
 
 _NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 _POLICY = RetryPolicy(attempts_max=8)
@@ -82,8 +82,9 @@ def test_of_several_suspects_one_is_worked_on_alone_and_the_others_are_given_bac
     assert sorted_out.work == (healthy,)
     assert sorted_out.alone == suspects[0]
     assert [one.delivery for one in sorted_out.settle] == suspects[1:]
-    later = Snooze(_NOW + dt.timedelta(seconds=SUSPECT_PAUSE_S))
-    assert all(one.outcomes == (later,) for one in sorted_out.settle)
+    # One after another: together, all but one would only be put off again.
+    gaps = [dt.timedelta(seconds=SUSPECT_GAP_S * number) for number in (1, 2)]
+    assert [one.outcomes for one in sorted_out.settle] == [(Snooze(_NOW + gap),) for gap in gaps]
 
 
 def test_a_record_that_failed_without_a_crash_is_no_suspect() -> None:

@@ -13,8 +13,9 @@ from fluxa.queue.record import Record
 SUSPECT_CRASHES = 2
 """A record that so many workers died with is worked on alone: one crash is chance, or somebody's restart."""
 
-SUSPECT_PAUSE_S = 0.2
-"""How long suspects that have to wait for their turn stay away: coming back at once, they would go round and round."""
+SUSPECT_GAP_S = 0.02
+"""Suspects that have to wait for their turn come back one after another, this far apart: coming back together, all but
+one would be put off again each time, and hundreds that one crash made suspicious would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +40,13 @@ def triage(deliveries: Sequence[Delivery], policy: RetryPolicy, *, now: dt.datet
     - A record that crashed as often as the policy allows is parked as `HandlerCrash`.
     - Several records in one message that crashed repeatedly are sent again, each in its own message;
       not so in an ordered queue, where what is sent again keeps its place and its company: it is handed out alone.
-    - Of the suspects that remain one is handed out, alone; the others go back for a moment, their crashes counted.
+    - Of the suspects that remain one is handed out, alone; the others go back, each for a moment longer, their crashes
+      counted.
     """
     settle: list[Settlement] = []
     work: list[Delivery] = []
     alone: Delivery | None = None
+    put_off = 0
     for delivery in deliveries:
         outcomes = _before_work(delivery, policy, now, ordered=ordered)
         if outcomes is not None:
@@ -53,7 +56,8 @@ def triage(deliveries: Sequence[Delivery], policy: RetryPolicy, *, now: dt.datet
         elif alone is None:
             alone = delivery
         else:
-            later = Snooze(now + dt.timedelta(seconds=SUSPECT_PAUSE_S))
+            put_off += 1
+            later = Snooze(now + dt.timedelta(seconds=SUSPECT_GAP_S * put_off))
             settle.append(Settlement(delivery, (later,) * len(delivery.records)))
     return Triaged(tuple(settle), tuple(work), alone)
 
