@@ -45,14 +45,15 @@ matrix: $(VENV)/.dev ## Write docs/validation-matrix.md from the last test run
 	@PYTHONPATH=tests $(PY) -m house.validation_matrix
 
 lock: ## Resolve the dependencies again and pin them, with hashes (needs uv)
-	$(COMPILE) --upgrade --extra sqs --group dev --group bench -o lock/bench.lock
+	$(COMPILE) --upgrade $(EXTRAS) --group dev --group bench -o lock/bench.lock
 	$(COMPILE) -c lock/bench.lock --group build -o lock/run.lock
 	$(COMPILE) -c lock/bench.lock --group build --group demo -o lock/demo.lock
-	$(COMPILE) -c lock/bench.lock --extra sqs --group dev -o lock/dev.lock
+	$(COMPILE) -c lock/bench.lock $(EXTRAS) --group dev -o lock/dev.lock
 
 clean: ## Remove .venv, caches and test results; touches no data
 	rm -rf $(VENV) .state .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage dist build
 
+EXTRAS := --extra oidc --extra sqs --extra valkey
 COMPILE := uv pip compile -q --universal --generate-hashes --python-version 3.11 --no-header --no-annotate pyproject.toml
 
 # An environment of our own: pip takes exactly what the lock file names, then the project itself without the network.

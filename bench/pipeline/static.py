@@ -8,10 +8,12 @@ from fluxa.apps.serving.observe import observe
 from fluxa.apps.serving.server import ServerLimits, bind, serve, url_of
 from fluxa.auth.principal import Principal
 from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.kernel.ids import Tenant
 from fluxa.web.app import App
 from fluxa.web.bodies import Bodies
+from fluxa.web.identity import Access
 from fluxa.web.responses import Response, send_response
-from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
 
 PATH = "/static"
 BARE_PATH = "/bare"
@@ -32,8 +34,10 @@ async def _nobody(_authorization: bytes | None) -> Principal:
 def application() -> App:
     """The route table with one open row."""
     telemetry = observe("ingest", "warning")
-    row = Route("static", PATH, ("POST",), Auth.OPEN, _static, Operation("Answer the same always"))
-    return App([row], identify=_nobody, hook=telemetry.hook, logger=telemetry.logger)
+    row = Route(
+        "static", PATH, ("POST",), Auth.OPEN, _static, Operation("Answer the same always"), Terms(Bucket.EVENTS)
+    )
+    return App([row], identify=_nobody, access=Access(Tenant("default")), hook=telemetry.hook, logger=telemetry.logger)
 
 
 async def _main() -> None:

@@ -17,6 +17,7 @@ from fluxa.apps.serving.server import bind, url_of
 from fluxa.apps.settings import Settings, environment_of
 from fluxa.apps.stack.supervisor import ChildPlan, RestartPolicy, Supervisor
 from fluxa.auth.api_keys import ApiKeys
+from fluxa.auth.roles import Role
 from fluxa.kernel.clock import SystemClock
 from fluxa.postgres import migrate
 from fluxa.postgres.embedded import EmbeddedPostgres
@@ -62,7 +63,7 @@ async def running_stack(home: Path) -> AsyncIterator[Stack]:
         await database.start()
         stack.push_async_callback(database.stop)
         await migrate.migrate(database)
-        key = await ApiKeys(database).create("default", "ledger")
+        key = await ApiKeys(database).create("default", "ledger", role=Role.ADMIN)
         settings = Settings(home=str(home), ingest_port=0, processor_port=0, lease_s=3.0, log_level="warning")
         environment = {**environment_of(settings), "PYTHONPATH": os.pathsep.join(sys.path)}
         plans = []

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from fluxa.auth.api_keys import ApiKeys
+from fluxa.auth.roles import Role
 from fluxa.postgres.pool import Database
 from making.stack import Program, fluxa, running, until
 
@@ -37,7 +38,7 @@ def _of(program: Program, event_id: str) -> list[dict[str, Any]]:
 
 @pytest.mark.req("PIPE-10", "PIPE-11")
 async def test_three_processes_know_each_other_only_by_the_database(tmp_path: Path, database: Database) -> None:
-    token = (await ApiKeys(database).create("acme", "test")).token
+    token = (await ApiKeys(database).create("acme", "test", role=Role.ADMIN)).token
     settings = {"FLUXA_DATABASE_URL": database.config.url}
     trace_id = "0af7651916cd43dd8448eb211c80319c"
     headers = {

@@ -6,6 +6,7 @@ import pytest
 
 from fluxa.auth.api_keys import ApiKeys, StoredHash, split
 from fluxa.auth.key_guard import GuardLimits, KeyGuard
+from fluxa.auth.roles import Role
 from fluxa.kernel.errors import DatabaseUnavailableError, FluxaError
 from fluxa.postgres.pool import Database
 from fluxa.testing.clock import ManualClock
@@ -31,7 +32,7 @@ class _Counted:
 
 async def test_a_key_opens_its_tenant_and_its_secret_is_kept_nowhere(database: Database) -> None:
     keys = ApiKeys(database)
-    made = await keys.create("acme", "ci")
+    made = await keys.create("acme", "ci", role=Role.ADMIN)
     guard = KeyGuard(keys, ManualClock())
     principal = await guard.verify(made.token)
     assert principal is not None
@@ -58,7 +59,7 @@ async def test_a_key_opens_its_tenant_and_its_secret_is_kept_nowhere(database: D
 )
 async def test_a_token_that_is_not_exactly_right_opens_nothing(database: Database, change) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
     keys = ApiKeys(database)
-    made = await keys.create("acme", "ci")
+    made = await keys.create("acme", "ci", role=Role.ADMIN)
     guard = KeyGuard(keys, ManualClock())
     assert await guard.verify(change(made.token)) is None
     assert await guard.verify(made.token) is not None
@@ -67,7 +68,7 @@ async def test_a_token_that_is_not_exactly_right_opens_nothing(database: Databas
 
 async def test_tokens_are_unlike_and_have_256_random_bits(database: Database) -> None:
     keys = ApiKeys(database)
-    tokens = [(await keys.create("acme", "x")).token for _ in range(20)]
+    tokens = [(await keys.create("acme", "x", role=Role.ADMIN)).token for _ in range(20)]
     assert len(set(tokens)) == 20
     assert all(split(token) is not None for token in tokens)
 
@@ -77,13 +78,13 @@ async def test_tokens_are_unlike_and_have_256_random_bits(database: Database) ->
 )
 async def test_names_that_are_none_are_refused(database: Database, tenant: str, name: str) -> None:
     with pytest.raises(FluxaError, match="InvalidRequest"):
-        await ApiKeys(database).create(tenant, name)
+        await ApiKeys(database).create(tenant, name, role=Role.ADMIN)
 
 
 async def test_keys_are_listed_without_secrets_and_revoked_once(database: Database) -> None:
     keys = ApiKeys(database)
-    first = await keys.create("acme", "one")
-    await keys.create("other", "two")
+    first = await keys.create("acme", "one", role=Role.ADMIN)
+    await keys.create("other", "two", role=Role.ADMIN)
     assert [key.name for key in await keys.list()] == ["one", "two"]
     assert [key.name for key in await keys.list("acme")] == ["one"]
     assert await keys.revoke(first.key.key_id)
@@ -93,7 +94,7 @@ async def test_keys_are_listed_without_secrets_and_revoked_once(database: Databa
 
 async def test_a_revoked_key_is_noticed_when_its_memory_is_no_longer_fresh(database: Database) -> None:
     keys, clock = ApiKeys(database), ManualClock()
-    made = await keys.create("acme", "ci")
+    made = await keys.create("acme", "ci", role=Role.ADMIN)
     guard = KeyGuard(keys, clock)
     assert await guard.verify(made.token)
     await keys.revoke(made.key.key_id)
@@ -105,7 +106,7 @@ async def test_a_revoked_key_is_noticed_when_its_memory_is_no_longer_fresh(datab
 
 async def test_most_requests_need_no_lookup(database: Database) -> None:
     source, clock = _Counted(ApiKeys(database)), ManualClock()
-    made = await ApiKeys(database).create("acme", "ci")
+    made = await ApiKeys(database).create("acme", "ci", role=Role.ADMIN)
     guard = KeyGuard(source, clock)
     for _ in range(100):
         await guard.verify(made.token)
@@ -118,7 +119,7 @@ async def test_most_requests_need_no_lookup(database: Database) -> None:
 
 async def test_many_requests_with_a_new_key_share_one_lookup(database: Database) -> None:
     source = _Counted(ApiKeys(database))
-    made = await ApiKeys(database).create("acme", "ci")
+    made = await ApiKeys(database).create("acme", "ci", role=Role.ADMIN)
     guard = KeyGuard(source, ManualClock())
     principals = await asyncio.gather(*(guard.verify(made.token) for _ in range(50)))
     assert all(principals)
@@ -144,7 +145,10 @@ async def test_a_known_key_outlives_an_outage_for_ten_minutes_and_an_unknown_one
     database: Database,
 ) -> None:
     source, clock = _Counted(ApiKeys(database)), ManualClock()
-    made, other = await ApiKeys(database).create("acme", "ci"), await ApiKeys(database).create("acme", "late")
+    made, other = (
+        await ApiKeys(database).create("acme", "ci", role=Role.ADMIN),
+        await ApiKeys(database).create("acme", "late", role=Role.ADMIN),
+    )
     guard = KeyGuard(source, clock)
     assert await guard.verify(made.token)
     source.away = True
@@ -164,7 +168,7 @@ async def test_a_known_key_outlives_an_outage_for_ten_minutes_and_an_unknown_one
 
 async def test_no_request_waits_for_a_database_that_is_known_to_be_away(database: Database) -> None:
     source, clock = _Counted(ApiKeys(database)), ManualClock()
-    made = await ApiKeys(database).create("acme", "ci")
+    made = await ApiKeys(database).create("acme", "ci", role=Role.ADMIN)
     guard = KeyGuard(source, clock)
     await guard.verify(made.token)
     source.away = True

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 
 from fluxa.auth.principal import Principal
+from fluxa.auth.roles import Role
 from fluxa.events.carriage import QUEUE
 from fluxa.events.ingest.claim_check import ClaimCheck
 from fluxa.events.ingest.collector import Collector, CollectorLimits
@@ -30,14 +31,14 @@ from fluxa.web import openapi
 from fluxa.web.app import App
 from fluxa.web.bodies import Bodies
 from fluxa.web.idempotency import RequestKeys
-from fluxa.web.identity import VerifyToken, bearer
+from fluxa.web.identity import Access, VerifyToken, bearer
 
 KEYS = {"key-acme": "acme", "key-other": "other"}
 
 
 async def _verify(token: str) -> Principal | None:
     tenant = KEYS.get(token)
-    return None if tenant is None else Principal(Tenant(tenant), tenant)
+    return None if tenant is None else Principal(Tenant(tenant), tenant, Role.ADMIN)
 
 
 @dataclass(slots=True)
@@ -89,6 +90,7 @@ async def open_door(
     app = App(
         [*rows, openapi.route(rows, version="0")],
         identify=bearer(verify),
+        access=Access(Tenant("default")),
         hook=signals.hear,
         logger=logger,
     )

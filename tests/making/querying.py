@@ -14,6 +14,7 @@ from obstore.store import MemoryStore
 
 from fluxa.auth.api_keys import ApiKeys
 from fluxa.auth.key_guard import GuardLimits, KeyGuard
+from fluxa.auth.roles import Role
 from fluxa.events.event import parse
 from fluxa.events.partitions import Partitions, month_of
 from fluxa.events.query.follow import StreamLimits
@@ -33,7 +34,7 @@ from fluxa.testing.signals import Signals
 from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
 from fluxa.web.health import Readiness
-from fluxa.web.identity import bearer
+from fluxa.web.identity import Access, bearer
 
 RECEIVED = dt.datetime(2026, 3, 15, 12, tzinfo=dt.UTC)
 MS = dt.timedelta(milliseconds=1)
@@ -131,6 +132,7 @@ def make_stand(database: Database, *, stream: StreamLimits | None = None, read_t
     app = App(
         [*rows, openapi.route(rows, version="0.1.0")],
         identify=bearer(KeyGuard(ApiKeys(database), clock, GuardLimits(fresh_s=0.0, absent_s=0.0)).verify),
+        access=Access(Tenant("default")),
         hook=signals.hear,
         logger=logger,
     )
@@ -141,7 +143,7 @@ def make_stand(database: Database, *, stream: StreamLimits | None = None, read_t
 async def running(stand: QueryStand) -> AsyncIterator[QueryStand]:
     """The stand, answering over HTTP, with a key for each of two tenants."""
     for tenant in ("acme", "other"):
-        stand.keys[tenant] = (await ApiKeys(stand.database).create(tenant, "test")).token
+        stand.keys[tenant] = (await ApiKeys(stand.database).create(tenant, "test", role=Role.ADMIN)).token
     await stand.tailer.start()
     async with serving(stand.app, before_stop=stand.tailer.stop) as stand.url:
         yield stand

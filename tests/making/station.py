@@ -14,6 +14,7 @@ from fluxa.application import Fluxa
 from fluxa.auth.api_keys import ApiKeys
 from fluxa.auth.key_guard import GuardLimits, KeyGuard
 from fluxa.auth.nonces import Nonces
+from fluxa.auth.roles import Role
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.ids import Tenant
 from fluxa.postgres.pool import Database
@@ -38,9 +39,8 @@ from fluxa.testing.signals import Signals
 from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
 from fluxa.web.health import Readiness
-from fluxa.web.identity import bearer
+from fluxa.web.identity import Access, bearer
 from fluxa.web.identity.cron import CronGuard, CronRights
-from fluxa.web.identity.operators import operators
 from fluxa.web.routes import Auth
 from making.calls import LEGACY, OLDER, OVERRIDE, SECRET
 
@@ -152,13 +152,14 @@ async def open_station(
     served = App(
         [*rows, openapi.route(rows, version="0.1.0")],
         identify=identify,
-        guards={Auth.OPERATOR: operators(identify, TENANT), Auth.CRON: cron},
+        access=Access(Tenant(TENANT)),
+        guards={Auth.CRON: cron},
         hook=signals.hear,
         logger=logger,
     )
     stand = StationStand(database, registry, backend, served, signals, log)
     for tenant in (TENANT, "acme"):
-        stand.keys[tenant] = (await ApiKeys(database).create(tenant, f"{tenant} key")).token
+        stand.keys[tenant] = (await ApiKeys(database).create(tenant, f"{tenant} key", role=Role.ADMIN)).token
     try:
         async with serving(served, before_stop=door.drainer.end) as stand.url:
             yield stand

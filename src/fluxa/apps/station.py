@@ -29,7 +29,6 @@ from fluxa.station.queues.jobs import register
 from fluxa.station.queues.routes import QueueDoor, routes
 from fluxa.web.identity import Guard
 from fluxa.web.identity.cron import CronGuard, CronRights
-from fluxa.web.identity.operators import operators
 from fluxa.web.routes import Auth
 
 SERVICE = "station"
@@ -99,7 +98,7 @@ async def _drainer(on: Ground, app: Fluxa, at: Served) -> Drainer:
 
 
 def _guards(on: Ground) -> Mapping[Auth, Guard]:
-    """Who may run the queues, and who may call what cron calls."""
+    """Who may call what cron calls."""
     settings = on.settings
     tenant = Tenant(settings.default_tenant)
     override = settings.queue_processor_override_token
@@ -110,4 +109,4 @@ def _guards(on: Ground) -> Mapping[Auth, Guard]:
         legacy=None if legacy is None else legacy.encode(),
     )
     cron = CronGuard(rights, Nonces(on.database), tenant=tenant, clock=on.clock, logger=on.told.logger)
-    return {Auth.OPERATOR: operators(on.identify, tenant), Auth.CRON: cron}
+    return {Auth.CRON: cron}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from fluxa.auth.api_keys import StoredHash, split
-from fluxa.auth.principal import Principal
+from fluxa.auth.principal import Kind, Principal
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import DatabaseUnavailableError, FluxaError, RetryClass
 
@@ -137,7 +137,12 @@ class KeyGuard:
             _remember(self._absent, key_id, now + self._limits.absent_s, self._limits.absent_max)
             return None
         self._absent.pop(key_id, None)
-        known = _Known(found.hash, Principal(found.tenant, found.name), now, now + self._limits.fresh_s)
+        known = _Known(
+            found.hash,
+            Principal(found.tenant, found.name, found.role, Kind.API_KEY, key_id),
+            now,
+            now + self._limits.fresh_s,
+        )
         _remember(self._known, key_id, known, self._limits.keys_max)
         return known
 

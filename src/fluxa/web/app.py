@@ -12,7 +12,7 @@ from fluxa.kernel.ids import CorrelationId, correlation_id
 from fluxa.telemetry.catalogue import Hook, RequestServed, RequestStarted
 from fluxa.telemetry.log import Logger
 from fluxa.web.bodies import ClientDisconnectedError, linger
-from fluxa.web.identity import Approach, Guard, Identify
+from fluxa.web.identity import Access, Approach, Guard, Identify
 from fluxa.web.problems import UNREAD, is_private, problem
 from fluxa.web.responses import Headers, send_response
 from fluxa.web.routes import Auth, Call, Message, Receive, Route, Scope, Send
@@ -36,7 +36,8 @@ class App:
 
     Args:
         routes: the table.
-        identify: proves who calls, for the rows of `Auth.API_KEY`.
+        identify: proves who calls, for the rows of `Auth.BEARER`.
+        access: says which roles may call what.
         guards: the same, for each further kind of authentication that a row states.
         hook: hears `RequestStarted` and `RequestServed`.
         logger: where unexpected errors go, with their traceback.
@@ -51,6 +52,7 @@ class App:
         routes: Sequence[Route],
         *,
         identify: Identify,
+        access: Access,
         guards: Mapping[Auth, Guard] | None = None,
         hook: Hook,
         logger: Logger,
@@ -59,8 +61,9 @@ class App:
         self.routes = tuple(routes)
         self._table = Table(routes)
         self._identify = identify
+        self._access = access
         self._guards = dict(guards or {})
-        unguarded = [row.name for row in routes if row.auth not in {Auth.OPEN, Auth.API_KEY, *self._guards}]
+        unguarded = [row.name for row in routes if row.auth not in {Auth.OPEN, Auth.BEARER, *self._guards}]
         if unguarded:
             raise ValueError(f"nobody checks who calls {', '.join(unguarded)}")
         self._hook = hook
@@ -89,8 +92,9 @@ class App:
         self._hook(RequestStarted(route.name, method))
         try:
             principal = None
-            if route.auth is Auth.API_KEY:
+            if route.auth is Auth.BEARER:
                 principal = await self._identify(authorization)
+                self._access.check(route, principal)
             elif route.auth is not Auth.OPEN:
                 admitted = await self._guards[route.auth](Approach(authorization, correlation, scope, receive))
                 principal, receive = admitted.principal, admitted.receive

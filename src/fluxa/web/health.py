@@ -11,7 +11,7 @@ from fluxa.telemetry.log import Logger
 from fluxa.telemetry.metrics import Metrics
 from fluxa.web.problems import is_private
 from fluxa.web.responses import Response, json_response, send_response
-from fluxa.web.routes import Auth, Call, Endpoint, Media, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import UNCOUNTED, Auth, Call, Endpoint, Media, Operation, Receive, Route, Scope, Send
 
 Check = Callable[[], Awaitable[object]]
 """Returns when what it checks can be used; raises when it cannot."""
@@ -147,4 +147,4 @@ def routes(
 
 
 def _open(name: str, path: str, endpoint: Endpoint, operation: Operation) -> Route:
-    return Route(name, path, ("GET",), Auth.OPEN, endpoint, operation)
+    return Route(name, path, ("GET",), Auth.OPEN, endpoint, operation, UNCOUNTED)

@@ -9,7 +9,7 @@ import msgspec
 from fluxa.kernel.errors import ERRORS, ErrorCode
 from fluxa.web.problems import MEDIA_TYPE, Problem
 from fluxa.web.responses import JSON, json_response, send_response
-from fluxa.web.routes import Auth, Call, Media, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import UNCOUNTED, Auth, Call, Media, Operation, Receive, Route, Scope, Send
 
 PATH = "/openapi.json"
 
@@ -48,8 +48,7 @@ _SCHEMES: dict[str, dict[str, str]] = {
 }
 _SECURITY: dict[Auth, tuple[dict[str, list[str]], ...]] = {
     Auth.OPEN: (),
-    Auth.API_KEY: ({"api_key": []},),
-    Auth.OPERATOR: ({"api_key": []},),
+    Auth.BEARER: ({"api_key": []},),
     Auth.CRON: ({"signature_time": [], "signature_nonce": [], "signature": []}, {"override": []}),
 }
 
@@ -62,7 +61,7 @@ def route(routes: Sequence[Route], *, version: str) -> Route:
         await send_response(send, answer)
 
     operation = Operation("This document", responses={200: ("OpenAPI 3.1", {"type": "object"})})
-    row = Route("openapi", PATH, ("GET",), Auth.OPEN, serve, operation)
+    row = Route("openapi", PATH, ("GET",), Auth.OPEN, serve, operation, UNCOUNTED)
     answer = json_response(document([*routes, row], version=version))
     return row
 
@@ -119,7 +118,7 @@ def _operation(row: Route, known: dict[Any, dict[str, Any]]) -> dict[str, Any]:
 def _responses(row: Route, has_parameters: bool, known: dict[Any, dict[str, Any]]) -> dict[str, Any]:  # noqa: FBT001
     codes = [*_ANY]
     codes += _CLOSED if row.auth is not Auth.OPEN else ()
-    codes += _NARROW if row.auth is Auth.OPERATOR else ()
+    codes += _NARROW if row.auth is Auth.BEARER else ()
     codes += _PARAMETERS if has_parameters else ()
     codes += _BODY if row.operation.request or row.auth is Auth.CRON else ()
     found = {ERRORS[code].status: _problem(ERRORS[code].title, known) for code in codes}

@@ -9,7 +9,7 @@ from fluxa.kernel import json
 from fluxa.kernel.errors import ERRORS, ErrorCode, FluxaError
 from fluxa.kernel.ids import CorrelationId
 from fluxa.web.responses import Headers, Response, json_response, send_response
-from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import UNCOUNTED, Auth, Call, Operation, Receive, Route, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -80,7 +80,7 @@ def is_private(error: FluxaError) -> bool:
 
 
 def problem(
-    error: FluxaError, correlation_id: CorrelationId, *, headers: Headers = (), auth: Auth = Auth.API_KEY
+    error: FluxaError, correlation_id: CorrelationId, *, headers: Headers = (), auth: Auth = Auth.BEARER
 ) -> Response:
     """The answer to a request that ended with an error; `auth` is how its route knows callers."""
     found = document(error, correlation_id)
@@ -131,7 +131,7 @@ def route() -> Route:
         "What a problem means",
         responses={200: ("Its explanation.", ProblemKind), 404: ("There is none of this name.", None)},
     )
-    return Route("problem", "/problems/{code}", ("GET",), Auth.OPEN, _explain, operation)
+    return Route("problem", "/problems/{code}", ("GET",), Auth.OPEN, _explain, operation, UNCOUNTED)
 
 
 def _printable(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from fluxa.auth.principal import Principal
+from fluxa.auth.roles import Role
 from fluxa.kernel.ids import CorrelationId
 
 Scope = MutableMapping[str, Any]
@@ -20,11 +21,9 @@ class Auth(enum.StrEnum):
     """How a route knows its caller."""
 
     OPEN = "open"
-    """Anybody who can reach the port: health and metrics only."""
-    API_KEY = "api_key"
-    """`Authorization: Bearer <api key>`; names the tenant."""
-    OPERATOR = "operator"
-    """An API key of the default tenant, which runs the queues for all; roles arrive later and narrow this."""
+    """Anybody who can reach the port: health, metrics, and what makes a credential of a password."""
+    BEARER = "bearer"
+    """`Authorization: Bearer <api key or access token>`; names the tenant and the role."""
     CRON = "cron"
     """A call that is signed with a secret of `cron_secrets` (`fluxa.auth.hmac_signature`), or the override token."""
 
@@ -43,6 +42,32 @@ class Call(msgspec.Struct, frozen=True):
     principal: Principal | None
     correlation_id: CorrelationId
     path_params: dict[str, str] = {}
+
+
+class Bucket(enum.StrEnum):
+    """What a route's requests are counted in (STATION-buckets); how many it holds, the settings say.
+
+    Each bucket counts each client apart: one client never uses up what another may have.
+    """
+
+    NONE = "none"
+    """Not counted: health and metrics, which must answer when all else is full."""
+    PUBLIC = "public"
+    """Whatever anybody may ask for."""
+    EMAIL = "email"
+    """Whatever sends mail."""
+    QUEUE_WORKER = "queue_worker"
+    """Whatever cron and queues call."""
+    LOGIN = "login"
+    """Whatever takes a password or a refresh token."""
+    EVENTS = "events"
+    """The door for events."""
+    QUERY = "query"
+    """Reading events."""
+    OPERATION = "operation"
+    """What operators call."""
+    WEBHOOK = "webhook"
+    """What providers call."""
 
 
 Endpoint = Callable[[Call, Scope, Receive, Send], Awaitable[None]]
@@ -82,6 +107,25 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a route is called.
+
+    Attributes:
+        bucket: what its requests are counted in.
+        roles: who may call it, where callers have roles; bindings in the database may narrow or widen this (SEC-2).
+        platform: whether it acts on what all tenants share: then only callers of the default tenant may.
+    """
+
+    bucket: Bucket
+    roles: frozenset[Role] = frozenset()
+    platform: bool = False
+
+
+UNCOUNTED = Terms(Bucket.NONE)
+"""Health and metrics."""
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One row.
 
@@ -92,6 +136,7 @@ class Route:
         auth: how the caller is known.
         endpoint: who answers.
         operation: its documentation.
+        terms: who may call it, and how often.
     """
 
     name: str
@@ -100,3 +145,4 @@ class Route:
     auth: Auth
     endpoint: Endpoint
     operation: Operation
+    terms: Terms

@@ -32,7 +32,7 @@ class Table:
     value may hold any character, a slash (`%2F`) too. A literal path wins over one with parts.
 
     Raises:
-        ValueError: for rows that contradict each other, or whose authentication is not stated.
+        ValueError: for rows that contradict each other, or do not state their authentication and roles.
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
@@ -43,6 +43,8 @@ class Table:
         for route in routes:
             if not isinstance(route.auth, Auth):
                 raise ValueError(f"route {route.name} does not state its authentication")  # noqa: TRY004 - a row's mistake, not a caller's
+            if route.auth is Auth.BEARER and not route.terms.roles:
+                raise ValueError(f"route {route.name} does not say who may call it")
             if route.name in names:
                 raise ValueError(f"two routes are named {route.name}")
             names.add(route.name)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from fluxa.auth.api_keys import ApiKeys
+from fluxa.auth.roles import Role
 from fluxa.kernel.ids import Tenant
 from fluxa.postgres.pool import Database
 from making.stack import Program, fluxa, json_lines, running, until
@@ -52,7 +53,7 @@ async def owner(database: Database) -> AsyncIterator[tuple[str, str]]:
 
 async def asked(client: httpx.AsyncClient, station: Program, database: Database) -> dict[str, Any]:
     """What the API says of the queue."""
-    key = await ApiKeys(database).create(Tenant("default"), "test")
+    key = await ApiKeys(database).create(Tenant("default"), "test", role=Role.ADMIN)
     answer = await client.get(
         f"{address(station)}/api/queues", headers={"authorization": f"Bearer {key.token}"}, timeout=30
     )

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from fluxa.auth.api_keys import ApiKeys
+from fluxa.auth.roles import Role
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode, FluxaError, LeaseLostError
 from fluxa.postgres import migrate
@@ -237,7 +238,7 @@ async def test_a_server_connection_that_dies_is_an_outage_and_then_none(bounced:
 
 @pytest.mark.req("PIPE-4", "PIPE-7")
 async def test_the_whole_stack_stores_each_event_once_and_finds_it_again(bounced: Database, tmp_path: Path) -> None:
-    token = (await ApiKeys(bounced).create("acme", "test")).token
+    token = (await ApiKeys(bounced).create("acme", "test", role=Role.ADMIN)).token
     headers = {"authorization": f"Bearer {token}", "content-type": "application/x-ndjson"}
     lines = "".join(
         json.dumps({"specversion": "1.0", "id": f"e{n}", "source": "/t", "type": "t", "data": {"n": n}}) + "\n"

@@ -15,7 +15,7 @@ Headers = dict[str, str]
 ROUTES = {
     Auth.OPEN: {"api_health", "health", "api_ready", "api_metrics", "metrics", "openapi", "problem", "queues_health"},
     Auth.CRON: {"process_queues"},
-    Auth.OPERATOR: {
+    Auth.BEARER: {
         "queues_list",
         "queues_get",
         "queues_pause",
@@ -58,14 +58,14 @@ KINDS: dict[str, tuple[str, Callable[[StationStand, str, str], Headers]]] = {
 
 
 def _may(auth: Auth, who: str) -> bool:
-    return auth is Auth.OPEN or (auth is Auth.OPERATOR and who == OPERATOR) or (auth is Auth.CRON and who == CRON)
+    return auth is Auth.OPEN or (auth is Auth.BEARER and who == OPERATOR) or (auth is Auth.CRON and who == CRON)
 
 
 def _expected(auth: Auth, who: str) -> set[int]:
     """The statuses of one that may not; empty for one that may."""
     if _may(auth, who):
         return set()
-    return {403} if auth is Auth.OPERATOR and who == STRANGER else {401}
+    return {403} if auth is Auth.BEARER and who == STRANGER else {401}
 
 
 async def test_every_route_has_its_place_in_the_list(database: Database) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from fluxa.auth.principal import Principal
+from fluxa.auth.roles import Role
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.telemetry.catalogue import RequestServed, RequestStarted
@@ -18,15 +19,15 @@ from fluxa.testing.signals import Signals
 from fluxa.web import problems
 from fluxa.web.app import App
 from fluxa.web.bodies import Bodies, BodyBudget
-from fluxa.web.identity import bearer
+from fluxa.web.identity import Access, bearer
 from fluxa.web.responses import json_response, send_response
-from fluxa.web.routes import Auth, Call, Endpoint, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import Auth, Bucket, Call, Endpoint, Operation, Receive, Route, Scope, Send, Terms
 
 _TOKEN = "right"  # noqa: S105 - a stand-in, not a secret
 
 
 async def _verify(token: str) -> Principal | None:
-    return Principal(Tenant("acme"), "test") if token == _TOKEN else None
+    return Principal(Tenant("acme"), "test", Role.ADMIN) if token == _TOKEN else None
 
 
 async def _echo(call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -54,7 +55,9 @@ async def _half(_call: Call, _scope: Scope, _receive: Receive, send: Send) -> No
 def _route(
     name: str, path: str, endpoint: Endpoint, *, auth: Auth = Auth.OPEN, methods: tuple[str, ...] = ("GET",)
 ) -> Route:
-    return Route(name, path, methods, auth, endpoint, Operation(summary=name))
+    return Route(
+        name, path, methods, auth, endpoint, Operation(summary=name), Terms(Bucket.NONE, frozenset({Role.ADMIN}))
+    )
 
 
 def _bodies() -> Bodies:
@@ -75,7 +78,7 @@ class _Stand:
                 _route("hold", "/hold", self._hold, methods=("POST",)),
                 _route("item", "/items/{id}", _echo),
                 _route("latest", "/items/latest", _echo),
-                _route("closed", "/closed", _echo, auth=Auth.API_KEY),
+                _route("closed", "/closed", _echo, auth=Auth.BEARER),
                 _route("break", "/break", _break),
                 _route("away", "/away", _away),
                 _route("invalid", "/invalid", _invalid),
@@ -83,6 +86,7 @@ class _Stand:
                 problems.route(),
             ],
             identify=bearer(_verify),
+            access=Access(Tenant("default")),
             hook=self.signals.hear,
             logger=make_logger("query", stream=self.log),
         )
@@ -199,6 +203,7 @@ def test_a_route_must_state_its_authentication(stand: _Stand) -> None:
         App(
             [_route("x", "/x", _echo, auth=None)],  # type: ignore[arg-type]
             identify=bearer(_verify),
+            access=Access(Tenant("default")),
             hook=stand.signals.hear,
             logger=make_logger("query"),
         )
@@ -210,6 +215,7 @@ def test_rows_that_contradict_each_other_are_refused(stand: _Stand, second: Rout
         App(
             [_route("echo", "/a", _echo), second],
             identify=bearer(_verify),
+            access=Access(Tenant("default")),
             hook=stand.signals.hear,
             logger=make_logger("query"),
         )

@@ -9,6 +9,7 @@ import pytest
 
 from fluxa.auth.api_keys import ApiKeys
 from fluxa.auth.key_guard import KeyGuard
+from fluxa.auth.roles import Role
 from fluxa.events.query.follow import StreamLimits
 from fluxa.kernel.clock import SystemClock
 from fluxa.postgres.pool import Database
@@ -37,12 +38,12 @@ EVENT = b'{"specversion":"1.0","id":"1","source":"/s","type":"t"}'
 
 @pytest.fixture
 async def right(database: Database) -> str:
-    return (await ApiKeys(database).create("acme", "right")).token
+    return (await ApiKeys(database).create("acme", "right", role=Role.ADMIN)).token
 
 
 async def _request(database: Database, kind: str, right: str) -> tuple[dict[str, str], str]:
     """The headers and the query of a request whose credential is wrong in this way."""
-    revoked = await ApiKeys(database).create("acme", "revoked")
+    revoked = await ApiKeys(database).create("acme", "revoked", role=Role.ADMIN)
     await ApiKeys(database).revoke(revoked.key.key_id)
     headers = {
         "none": None,

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fluxa.kernel.errors import DatabaseUnavailableError
+from fluxa.kernel.ids import Tenant
 from fluxa.postgres.pool import Database
 from fluxa.telemetry.log import make_logger
 from fluxa.telemetry.metrics import Metrics
@@ -16,7 +17,7 @@ from fluxa.testing.serving import serving
 from fluxa.web import health
 from fluxa.web.app import App
 from fluxa.web.health import Check, Readiness
-from fluxa.web.identity import bearer
+from fluxa.web.identity import Access, bearer
 
 
 async def _nobody(_token: str) -> None:
@@ -48,6 +49,7 @@ class _Stand:
         self.app = App(
             health.routes("query", readiness, self.metrics, refreshes),
             identify=bearer(_nobody),
+            access=Access(Tenant("default")),
             hook=self.metrics.hear,
             logger=logger,
         )

@@ -13,6 +13,7 @@ import pytest
 from fluxa.auth.api_keys import ApiKeys
 from fluxa.auth.key_guard import KeyGuard
 from fluxa.auth.nonces import Nonces
+from fluxa.auth.roles import ADMINS, Role
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.ids import Tenant
 from fluxa.postgres.pool import Database
@@ -21,11 +22,10 @@ from fluxa.testing.serving import serving
 from fluxa.testing.signals import Signals
 from fluxa.web.app import App
 from fluxa.web.bodies import Bodies
-from fluxa.web.identity import Guard, bearer
+from fluxa.web.identity import Access, Guard, bearer
 from fluxa.web.identity.cron import BODY_MAX_BYTES, CronGuard, CronRights
-from fluxa.web.identity.operators import operators
 from fluxa.web.responses import json_response, send_response
-from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import UNCOUNTED, Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
 from making.calls import LEGACY, OLDER, OVERRIDE, SECRET, signed
 
 PATH = "/drain"
@@ -77,13 +77,21 @@ def _app(database: Database, log: io.StringIO, rights: CronRights, nonces: Nonce
     logger = make_logger("test", stream=log)
     identify = bearer(KeyGuard(ApiKeys(database), SystemClock()).verify)
     cron = CronGuard(rights, nonces or Nonces(database), tenant=TENANT, clock=SystemClock(), logger=logger)
-    guards: dict[Auth, Guard] = {Auth.CRON: cron, Auth.OPERATOR: operators(identify, TENANT)}
+    guards: dict[Auth, Guard] = {Auth.CRON: cron}
     rows = [
-        Route("drain", PATH, ("POST",), Auth.CRON, _echo, Operation("Drain")),
-        Route("other", "/other", ("POST",), Auth.CRON, _echo, Operation("Other")),
-        Route("pause", "/pause", ("POST",), Auth.OPERATOR, _echo, Operation("Pause")),
+        Route("drain", PATH, ("POST",), Auth.CRON, _echo, Operation("Drain"), UNCOUNTED),
+        Route("other", "/other", ("POST",), Auth.CRON, _echo, Operation("Other"), UNCOUNTED),
+        Route(
+            "pause",
+            "/pause",
+            ("POST",),
+            Auth.BEARER,
+            _echo,
+            Operation("Pause"),
+            Terms(Bucket.NONE, ADMINS, platform=True),
+        ),
     ]
-    return App(rows, identify=identify, guards=guards, hook=Signals().hear, logger=logger)
+    return App(rows, identify=identify, access=Access(TENANT), guards=guards, hook=Signals().hear, logger=logger)
 
 
 @pytest.fixture
@@ -211,7 +219,9 @@ async def test_without_the_database_a_signed_call_is_refused_for_now(stand: Stan
 
 @pytest.mark.req("QUEUE-10")
 async def test_operators_have_a_key_of_the_default_tenant(stand: Stand, database: Database) -> None:
-    ours, other = [(await ApiKeys(database).create(tenant, "key")).token for tenant in (TENANT, "acme")]
+    ours, other = [
+        (await ApiKeys(database).create(tenant, "key", role=Role.ADMIN)).token for tenant in (TENANT, "acme")
+    ]
     assert (await stand.client.post("/pause")).status_code == 401
     assert (await stand.client.post("/pause", headers=signed("/pause"))).status_code == 401
     refused = await stand.client.post("/pause", headers={"Authorization": f"Bearer {other}"})
@@ -221,10 +231,16 @@ async def test_operators_have_a_key_of_the_default_tenant(stand: Stand, database
 
 
 def test_a_row_whose_callers_nobody_checks_is_refused_at_the_start() -> None:
-    row = Route("drain", PATH, ("POST",), Auth.CRON, _echo, Operation("Drain"))
+    row = Route("drain", PATH, ("POST",), Auth.CRON, _echo, Operation("Drain"), UNCOUNTED)
 
     async def nobody(_token: str) -> None:
         return None
 
     with pytest.raises(ValueError, match="nobody checks who calls drain"):
-        App([row], identify=bearer(nobody), hook=Signals().hear, logger=make_logger("test", stream=io.StringIO()))
+        App(
+            [row],
+            identify=bearer(nobody),
+            access=Access(TENANT),
+            hook=Signals().hear,
+            logger=make_logger("test", stream=io.StringIO()),
+        )

@@ -17,7 +17,7 @@ from fluxa.web.bodies import Bodies, BodyBudget, ClientDisconnectedError
 from fluxa.web.idempotency import fingerprint, key_of
 from fluxa.web.problems import problem
 from fluxa.web.queries import Query
-from fluxa.web.routes import Auth, Call, Message, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import UNCOUNTED, Auth, Call, Message, Operation, Receive, Route, Scope, Send
 from fluxa.web.table import Table
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ async def _endpoint(_call: Call, _scope: Scope, _receive: Receive, _send: Send) 
 
 
 def _route(name: str, path: str, *methods: str) -> Route:
-    return Route(name, path, methods, Auth.OPEN, _endpoint, Operation(name))
+    return Route(name, path, methods, Auth.OPEN, _endpoint, Operation(name), UNCOUNTED)
 
 
 TABLE = Table([_route("list", "/v1/events", "GET", "POST"), _route("get", "/v1/events/{id}", "GET")])

@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
+from fluxa.auth.roles import EVERY_ROLE
 from fluxa.web import openapi
-from fluxa.web.routes import Auth, Call, Media, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import UNCOUNTED, Auth, Bucket, Call, Media, Operation, Receive, Route, Scope, Send, Terms
 
 
 class _Answer(msgspec.Struct):
@@ -19,17 +20,19 @@ ROUTES = (
         "get_thing",
         "/things/{id}",
         ("GET",),
-        Auth.API_KEY,
+        Auth.BEARER,
         _endpoint,
         Operation("One thing", responses={200: ("It.", _Answer), 404: ("None.", None)}),
+        Terms(Bucket.QUERY, EVERY_ROLE),
     ),
     Route(
         "post_thing",
         "/things",
         ("POST",),
-        Auth.API_KEY,
+        Auth.BEARER,
         _endpoint,
         Operation("A new thing", request={"application/json": _Answer}, responses={202: ("Taken.", None)}),
+        Terms(Bucket.QUERY, EVERY_ROLE),
     ),
     Route(
         "tail",
@@ -38,6 +41,7 @@ ROUTES = (
         Auth.OPEN,
         _endpoint,
         Operation("Tail", responses={200: ("A stream.", Media("text/event-stream", {"type": "string"}))}),
+        UNCOUNTED,
     ),
 )
 
@@ -46,7 +50,7 @@ ROUTES = (
 def test_every_route_names_its_problems_and_its_credential() -> None:
     document = openapi.document(ROUTES, version="1")
     get = document["paths"]["/things/{id}"]["get"]
-    assert set(get["responses"]) == {"200", "400", "401", "404", "500", "503"}
+    assert set(get["responses"]) == {"200", "400", "401", "403", "404", "500", "503"}
     assert get["security"] == [{"api_key": []}]
     assert get["parameters"][0]["name"] == "id"
     assert "application/problem+json" in get["responses"]["404"]["content"]

@@ -15,11 +15,12 @@ from fluxa.apps.settings import Settings
 from fluxa.auth.api_keys import ApiKeys
 from fluxa.auth.key_guard import KeyGuard
 from fluxa.kernel.clock import Clock, SystemClock
+from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres.pool import Database
 from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
-from fluxa.web.identity import Guard, Identify, bearer
+from fluxa.web.identity import Access, Guard, Identify, bearer
 from fluxa.web.routes import Auth, Route
 
 
@@ -37,6 +38,7 @@ class Ground:
         clock: the time.
         draining: whether it has begun to stop.
         identify: who a caller is, by API key.
+        access: which roles may call what.
     """
 
     service: str
@@ -48,6 +50,7 @@ class Ground:
     bound: socket.socket
     clock: Clock
     identify: Identify
+    access: Access
     draining: Draining = field(default_factory=Draining)
 
     async def serve(
@@ -82,7 +85,14 @@ class Ground:
         table.append(openapi.route(table, version=fluxa.__version__))
         address = url_of(self.bound)
         await serve(
-            App(table, identify=self.identify, guards=guards, hook=self.told.hook, logger=self.told.logger),
+            App(
+                table,
+                identify=self.identify,
+                access=self.access,
+                guards=guards,
+                hook=self.told.hook,
+                logger=self.told.logger,
+            ),
             self.bound,
             limits_of(self.settings),
             stopping=stopping,
@@ -106,7 +116,8 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
         database = await open_database(life, settings, service, hook=told.hook)
         clock = SystemClock()
         identify = bearer(KeyGuard(ApiKeys(database), clock).verify)
-        yield Ground(service, settings, tie, told, life, database, bound, clock, identify)
+        access = Access(Tenant(settings.default_tenant))
+        yield Ground(service, settings, tie, told, life, database, bound, clock, identify, access)
     finally:
         bound.close()
         await life.stop()

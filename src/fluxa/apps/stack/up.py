@@ -20,6 +20,7 @@ from fluxa.apps.stack import home
 from fluxa.apps.stack.home import Credentials, RunLock, RunState
 from fluxa.apps.stack.supervisor import ChildPlan, RestartPolicy, Supervisor
 from fluxa.auth.api_keys import ApiKeys
+from fluxa.auth.roles import Role
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.lifecycle import Lifetime
@@ -235,7 +236,7 @@ async def _ensure_credentials(folder: Path, database: Database, tenant: str) -> 
     keys = ApiKeys(database)
     kept = found = home.read_credentials(folder)
     if found is None or await keys.find(found.key_id) is None:
-        made = await keys.create(tenant, "local user, made by fluxa up")
+        made = await keys.create(tenant, "local user, made by fluxa up", role=Role.ADMIN)
         found = Credentials(tenant=tenant, key_id=made.key.key_id, api_key=made.token)
     secret = (kept.cron_secret if kept else "") or secrets.token_urlsafe(_SECRET_BYTES)
     found = msgspec.structs.replace(found, cron_secret=secret)

@@ -8,6 +8,7 @@ import typer
 from fluxa.apps.database import migrated
 from fluxa.apps.settings import Settings
 from fluxa.auth.api_keys import ApiKey, ApiKeys, NewApiKey
+from fluxa.auth.roles import Role
 from fluxa.cli import output
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import ErrorCode
@@ -22,25 +23,28 @@ def create(
     context: typer.Context,
     tenant: Tenant = None,
     name: Annotated[str, typer.Option(help="What you call it.")] = "made by fluxa apikey create",
+    role: Annotated[Role, typer.Option(help="What its bearer may do.")] = Role.INTEGRATION,
     as_json: output.AsJson = False,
 ) -> None:
     """Make a key and print it; it cannot be shown again."""
     settings = output.effective(context).settings
-    made = asyncio.run(_create(settings, tenant or settings.default_tenant, name))
+    made = asyncio.run(_create(settings, tenant or settings.default_tenant, name, role))
     if as_json:
-        output.print_json({"key_id": made.key.key_id, "tenant": made.key.tenant, "api_key": made.token})
+        output.print_json(
+            {"key_id": made.key.key_id, "tenant": made.key.tenant, "role": made.key.role, "api_key": made.token}
+        )
         return
     print(made.token)
     stderr().print(
-        f"Key {made.key.key_id} of tenant {made.key.tenant}. Keep it now: only its hash is stored. "
-        "Use it as FLUXA_API_KEY, or in the header Authorization: Bearer <key>.",
+        f"Key {made.key.key_id} of tenant {made.key.tenant}, role {made.key.role}. Keep it now: only its hash is "
+        "stored. Use it as FLUXA_API_KEY, or in the header Authorization: Bearer <key>.",
         markup=False,
     )
 
 
-async def _create(settings: Settings, tenant: str, name: str) -> NewApiKey:
+async def _create(settings: Settings, tenant: str, name: str, role: Role) -> NewApiKey:
     async with migrated(settings, "apikey") as database:
-        return await ApiKeys(database).create(tenant, name)
+        return await ApiKeys(database).create(tenant, name, role=role)
 
 
 @app.command("list")
@@ -56,9 +60,9 @@ def list_keys(
             output.print_json(key)
         return
     output.print_table(
-        ("key", "tenant", "name", "made", "revoked"),
+        ("key", "tenant", "role", "name", "made", "revoked"),
         (
-            (key.key_id, key.tenant, key.name, output.moment(key.created_at), output.moment(key.revoked_at))
+            (key.key_id, key.tenant, key.role, key.name, output.moment(key.created_at), output.moment(key.revoked_at))
             for key in keys
         ),
         empty="There are no keys. Make one: fluxa apikey create",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fluxa.auth.roles import SENDERS
 from fluxa.events.ingest.door import Door, Sender
 from fluxa.events.ingest.head import Head, read_head
 from fluxa.events.ingest.schemas import Receipt, RefusedBatch, Result
@@ -12,7 +13,7 @@ from fluxa.web.bodies import Bodies
 from fluxa.web.idempotency import RequestKeys, fingerprint, key_of
 from fluxa.web.problems import MEDIA_TYPE, Problem, document, is_private
 from fluxa.web.responses import Headers, Response, json_response, send_response
-from fluxa.web.routes import Auth, Call, Media, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import Auth, Bucket, Call, Media, Operation, Receive, Route, Scope, Send, Terms
 
 _MINIMAL: Headers = ((b"preference-applied", b"return=minimal"),)
 
@@ -44,7 +45,7 @@ def routes(door: Door, bodies: Bodies, keys: RequestKeys) -> Sequence[Route]:
                 answer = await keys.run(principal.tenant, key, fingerprint(scope, body), take)
         await send_response(send, answer)
 
-    return (Route("events_post", "/v1/events", ("POST",), Auth.API_KEY, post_events, _OPERATION),)
+    return (Route("events_post", "/v1/events", ("POST",), Auth.BEARER, post_events, _OPERATION, _SEND),)
 
 
 def respond(results: Sequence[Result | FluxaError], head: Head, correlation_id: CorrelationId) -> Response:
@@ -142,6 +143,7 @@ def _header(name: str, description: str, pattern: str = "") -> dict[str, object]
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
+_SEND = Terms(Bucket.EVENTS, SENDERS)
 _OPERATION = Operation(
     summary="Take events in; what is answered as accepted is durable.",
     parameters=(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from fluxa.auth.roles import OPERATORS, READERS
 from fluxa.events.event import check_attribute
 from fluxa.events.schemas.registry import SchemaRegistry
 from fluxa.events.schemas.store import SchemaHead, SchemaStore, StoredSchema
@@ -11,7 +12,7 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.web.bodies import Bodies
 from fluxa.web.responses import Response, json_response, send_response
-from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
 
 
 class SchemaList(msgspec.Struct, frozen=True):
@@ -44,10 +45,10 @@ def schema_routes(registry: SchemaRegistry, store: SchemaStore, bodies: Bodies) 
 
     path = "/v1/schemas/{type}"
     return (
-        Route("schemas_list", "/v1/schemas", ("GET",), Auth.API_KEY, show, _LIST),
-        Route("schemas_get", path, ("GET",), Auth.API_KEY, get, _GET),
-        Route("schemas_put", path, ("PUT",), Auth.API_KEY, put, _PUT),
-        Route("schemas_delete", path, ("DELETE",), Auth.API_KEY, remove, _DELETE),
+        Route("schemas_list", "/v1/schemas", ("GET",), Auth.BEARER, show, _LIST, _SHOW),
+        Route("schemas_get", path, ("GET",), Auth.BEARER, get, _GET, _SHOW),
+        Route("schemas_put", path, ("PUT",), Auth.BEARER, put, _PUT, _CHANGE),
+        Route("schemas_delete", path, ("DELETE",), Auth.BEARER, remove, _DELETE, _CHANGE),
     )
 
 
@@ -71,6 +72,8 @@ def _no_schema() -> FluxaError:
     return FluxaError(ErrorCode.NOT_FOUND, "No schema is registered for this type.")
 
 
+_SHOW = Terms(Bucket.QUERY, READERS)
+_CHANGE = Terms(Bucket.OPERATION, OPERATORS)
 _LIST = Operation("The event types that have a schema.", responses={200: ("In the order of their names", SchemaList)})
 _GET = Operation(
     "The schema of an event type.",

@@ -5,6 +5,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from fluxa.auth.roles import READERS
 from fluxa.events.query.find import find_event, list_events
 from fluxa.events.query.follow import MEDIA_TYPE, Follower, StreamLimits
 from fluxa.events.query.rules import CURSOR_PATTERN, position
@@ -19,7 +20,7 @@ from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.providers.object_store import ObjectStore
 from fluxa.web.queries import Query, parameter
 from fluxa.web.responses import json_response, send_response
-from fluxa.web.routes import Auth, Call, Media, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import Auth, Bucket, Call, Media, Operation, Receive, Route, Scope, Send, Terms
 
 LIMIT_MAX = 1000
 LIMIT_DEFAULT = 100
@@ -173,6 +174,7 @@ _GET = Operation(
         409: ("Several sources use this id.", None),
     },
 )
+_READ = Terms(Bucket.QUERY, READERS)
 _TRACE = Operation(
     "The story of a correlation id: every stage of every event",
     _TRACE_PARAMETERS,
@@ -184,10 +186,10 @@ def routes(door: QueryDoor) -> tuple[Route, ...]:
     """The rows of this slice."""
     get = ("GET",)
     return (
-        Route("list_events", "/v1/events", get, Auth.API_KEY, door.list, _LIST),
-        Route("stream_events", "/v1/events/stream", get, Auth.API_KEY, door.follow, _FOLLOW),
-        Route("get_event", "/v1/events/{id}", get, Auth.API_KEY, door.get, _GET),
-        Route("get_trace", "/v1/traces/{correlation_id}", get, Auth.API_KEY, door.trace, _TRACE),
+        Route("list_events", "/v1/events", get, Auth.BEARER, door.list, _LIST, _READ),
+        Route("stream_events", "/v1/events/stream", get, Auth.BEARER, door.follow, _FOLLOW, _READ),
+        Route("get_event", "/v1/events/{id}", get, Auth.BEARER, door.get, _GET, _READ),
+        Route("get_trace", "/v1/traces/{correlation_id}", get, Auth.BEARER, door.trace, _TRACE, _READ),
     )
 
 

@@ -13,7 +13,7 @@ from fluxa.station.queues.rules import has_work, left_alone, summarize, worked_o
 from fluxa.station.queues.schemas import DrainAnswer, DrainRequest, DrainResult, Skipped
 from fluxa.web.bodies import Bodies
 from fluxa.web.responses import json_response, send_response
-from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
 
 PATH = "/process-queues"
 
@@ -94,9 +94,10 @@ class Draining:
 
     def routes(self) -> tuple[Route, ...]:
         """The row."""
-        return (Route("process_queues", PATH, ("POST",), Auth.CRON, self.process, _PROCESS),)
+        return (Route("process_queues", PATH, ("POST",), Auth.CRON, self.process, _PROCESS, _CALLED),)
 
 
+_CALLED = Terms(Bucket.QUEUE_WORKER)
 _PROCESS = Operation(
     "Work queues off for a bounded time; safe beside workers and beside itself",
     request={"application/json": DrainRequest},

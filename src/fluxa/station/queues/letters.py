@@ -8,6 +8,7 @@ from fluxa.queue.registry import Registry
 from fluxa.station.queues.given import queue_of
 from fluxa.station.queues.rules import view, whole_view
 from fluxa.station.queues.schemas import LETTER_ID_PATTERN, LetterPage, WholeLetterView
+from fluxa.station.queues.terms import SEE
 from fluxa.web.queries import Query, parameter
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send
@@ -73,8 +74,8 @@ class Letters:
         """The rows."""
         path = "/api/queues/{queue}/dead-letters"
         return (
-            Route("dead_letters_list", path, ("GET",), Auth.OPERATOR, self.list, _LIST),
-            Route("dead_letters_get", f"{path}/{{id}}", ("GET",), Auth.OPERATOR, self.get, _GET),
+            Route("dead_letters_list", path, ("GET",), Auth.BEARER, self.list, _LIST, SEE),
+            Route("dead_letters_get", f"{path}/{{id}}", ("GET",), Auth.BEARER, self.get, _GET, SEE),
         )
 
 

@@ -6,6 +6,7 @@ from fluxa.queue.dead_letters.quarantine import Quarantine
 from fluxa.queue.registry import Registry
 from fluxa.station.queues.given import queue_of
 from fluxa.station.queues.schemas import LETTER_ID_PATTERN, QuarantinePage
+from fluxa.station.queues.terms import SEE
 from fluxa.web.queries import Query, parameter
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send
@@ -46,7 +47,7 @@ class QuarantineRows:
     def routes(self) -> tuple[Route, ...]:
         """The row."""
         path = "/api/queues/{queue}/quarantine"
-        return (Route("quarantine_list", path, ("GET",), Auth.OPERATOR, self.list, _LIST),)
+        return (Route("quarantine_list", path, ("GET",), Auth.BEARER, self.list, _LIST, SEE),)
 
 
 _LIST = Operation(

@@ -9,6 +9,7 @@ from fluxa.queue.registry import Registry
 from fluxa.station.queues.given import body_of, caller, queue_of
 from fluxa.station.queues.rules import is_same_order, meant, plan_view
 from fluxa.station.queues.schemas import RedriveList, RedrivePlanView, RedriveRequest
+from fluxa.station.queues.terms import RUN, SEE
 from fluxa.web.bodies import Bodies
 from fluxa.web.queries import Query, invalid, parameter
 from fluxa.web.responses import json_response, send_response
@@ -83,12 +84,12 @@ class Redrives:
         """The rows."""
         of_queue, one = "/api/queues/{queue}/redrives", "/api/redrives/{id}"
         return (
-            Route("redrives_create", of_queue, ("POST",), Auth.OPERATOR, self.create, _CREATE),
-            Route("redrives_list", "/api/redrives", ("GET",), Auth.OPERATOR, self.list, _LIST),
-            Route("redrives_get", one, ("GET",), Auth.OPERATOR, _on(self.tasks.get), _GET),
-            Route("redrives_pause", f"{one}/pause", ("POST",), Auth.OPERATOR, _on(self.tasks.pause), _PAUSE),
-            Route("redrives_resume", f"{one}/resume", ("POST",), Auth.OPERATOR, _on(self.tasks.resume), _RESUME),
-            Route("redrives_cancel", f"{one}/cancel", ("POST",), Auth.OPERATOR, _on(self.tasks.cancel), _CANCEL),
+            Route("redrives_create", of_queue, ("POST",), Auth.BEARER, self.create, _CREATE, RUN),
+            Route("redrives_list", "/api/redrives", ("GET",), Auth.BEARER, self.list, _LIST, SEE),
+            Route("redrives_get", one, ("GET",), Auth.BEARER, _on(self.tasks.get), _GET, SEE),
+            Route("redrives_pause", f"{one}/pause", ("POST",), Auth.BEARER, _on(self.tasks.pause), _PAUSE, RUN),
+            Route("redrives_resume", f"{one}/resume", ("POST",), Auth.BEARER, _on(self.tasks.resume), _RESUME, RUN),
+            Route("redrives_cancel", f"{one}/cancel", ("POST",), Auth.BEARER, _on(self.tasks.cancel), _CANCEL, RUN),
         )
 
 

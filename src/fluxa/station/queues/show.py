@@ -9,8 +9,9 @@ from fluxa.queue.registry import Registry
 from fluxa.station.queues.given import queue_of
 from fluxa.station.queues.rules import verdict
 from fluxa.station.queues.schemas import QueuesVerdict, Verdict
+from fluxa.station.queues.terms import SEE
 from fluxa.web.responses import json_response, send_response
-from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import UNCOUNTED, Auth, Call, Operation, Receive, Route, Scope, Send
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,9 @@ class Showing:
         """The rows."""
         get = ("GET",)
         return (
-            Route("queues_list", "/api/queues", get, Auth.OPERATOR, self.all, _ALL),
-            Route("queues_get", "/api/queues/{queue}", get, Auth.OPERATOR, self.one, _ONE),
-            Route("queues_health", "/health/queues", get, Auth.OPEN, self.judge, _JUDGE),
+            Route("queues_list", "/api/queues", get, Auth.BEARER, self.all, _ALL, SEE),
+            Route("queues_get", "/api/queues/{queue}", get, Auth.BEARER, self.one, _ONE, SEE),
+            Route("queues_health", "/health/queues", get, Auth.OPEN, self.judge, _JUDGE, UNCOUNTED),
         )
 
 

@@ -6,6 +6,7 @@ from fluxa.queue.health.controls import Control, Controls
 from fluxa.queue.registry import Registry
 from fluxa.station.queues.given import body_of, caller, queue_of
 from fluxa.station.queues.schemas import ControlView, PauseRequest
+from fluxa.station.queues.terms import RUN
 from fluxa.web.bodies import Bodies
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send
@@ -40,8 +41,8 @@ class Steering:
         """The rows."""
         path = "/api/queues/{queue}"
         return (
-            Route("queues_pause", f"{path}/pause", ("POST",), Auth.OPERATOR, self.pause, _PAUSE),
-            Route("queues_resume", f"{path}/resume", ("POST",), Auth.OPERATOR, self.resume, _RESUME),
+            Route("queues_pause", f"{path}/pause", ("POST",), Auth.BEARER, self.pause, _PAUSE, RUN),
+            Route("queues_resume", f"{path}/resume", ("POST",), Auth.BEARER, self.resume, _RESUME, RUN),
         )
 
 

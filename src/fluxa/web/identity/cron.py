@@ -7,7 +7,8 @@ from typing import Final, Protocol
 
 from fluxa.auth import hmac_signature
 from fluxa.auth.hmac_signature import WINDOW_S, Signature
-from fluxa.auth.principal import Principal
+from fluxa.auth.principal import Kind, Principal
+from fluxa.auth.roles import Role
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
@@ -120,7 +121,10 @@ class CronGuard:
             raise FluxaError(ErrorCode.UNAUTHENTICATED, "This call was made before: its nonce is used. Sign it anew.")
         if place:
             self._logger.info("older cron secret used", place=place + 1, correlation_id=approach.correlation_id)
-        return Admitted(Principal(self._tenant, SIGNER), _again(body, approach.receive))
+        return Admitted(self._principal(SIGNER), _again(body, approach.receive))
+
+    def _principal(self, name: str) -> Principal:
+        return Principal(self._tenant, name, Role.SERVICE, Kind.MACHINE, name)
 
     def _opens(self, secret: bytes | None, header: bytes, approach: Approach) -> bool:
         given = [value for name, value in approach.scope["headers"] if name == header]
@@ -138,7 +142,7 @@ class CronGuard:
             client=client[0] if client else "",
             correlation_id=approach.correlation_id,
         )
-        return Admitted(Principal(self._tenant, name), approach.receive)
+        return Admitted(self._principal(name), approach.receive)
 
 
 def _target(scope: Scope) -> bytes:

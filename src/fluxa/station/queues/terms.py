@@ -1,0 +1,7 @@
+"""On what terms operators see and run queues, which carry the work of all tenants."""
+
+from fluxa.auth.roles import OPERATORS, WATCHERS
+from fluxa.web.routes import Bucket, Terms
+
+SEE = Terms(Bucket.OPERATION, WATCHERS, platform=True)
+RUN = Terms(Bucket.OPERATION, OPERATORS, platform=True)
