@@ -9,13 +9,13 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
+from fluxa.apps.settings.alarms import AlarmTuning
 from fluxa.apps.settings.external import ExternalQueue
 from fluxa.apps.settings.tuning import QueueTuning
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
 _HOST = r"(?:\[[^\]/]*\]|[^:/@,\[\]]*)(?::\d+)?"
 _DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:[^@/]*@)?{_HOST}(?:,{_HOST})*(?:[/?].*)?\Z")
-_VALKEY_URL = re.compile(r"(?:(?:valkey|redis)s?|unix)://.")
 
 SECRET = {"secret": True}
 """Marks a setting that is never shown in full."""
@@ -65,14 +65,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database_prepared: Annotated[
         bool, Meta(description="Prepare statements. Set to false behind PgBouncer in transaction mode.")
     ] = True
-    valkey_url: Annotated[
-        str | None,
-        Meta(
-            description="Valkey or Redis, as valkey://user:password@host:6379/0, for what all processes share quickly: "
-            "rate buckets and, where chosen, sessions. None: each process counts for itself.",
-            extra=SECRET,
-        ),
-    ] = None
     database_pool_min: Annotated[int, Meta(ge=0, le=1000, description="Connections a process keeps open.")] = 1
     database_pool_max: Annotated[int, Meta(ge=1, le=1000, description="Connections a process opens at most.")] = 8
     database_connect_timeout_s: Annotated[
@@ -267,6 +259,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cron_history_days: Annotated[
         int, Meta(ge=1, le=3650, description="How long it is remembered what schedules have run.")
     ] = 90
+    alarms: Annotated[
+        dict[str, AlarmTuning],
+        Meta(
+            description="When alarms fire, a table each, over what the code says: "
+            + ", ".join(AlarmTuning.__struct_fields__)
+            + ". In a variable: the same as JSON."
+        ),
+    ] = msgspec.field(default_factory=dict)
+    runbook_url: Annotated[
+        str,
+        Meta(description="Where runbooks are read: their ids are put behind it, or in the place of {runbook}."),
+    ] = ""
     external_queues: Annotated[
         dict[str, ExternalQueue],
         Meta(
@@ -326,11 +330,6 @@ def check_together(settings: Settings) -> None:
                 f"{name} is not of the form postgresql://user:password@host:port/name. In a password, write "
                 "characters such as / @ : as %2F %40 %3A. The value is not shown here.",
             )
-    if settings.valkey_url is not None and not _VALKEY_URL.match(settings.valkey_url):
-        raise FluxaError(
-            ErrorCode.CONFIGURATION,
-            "valkey_url is not of the form valkey://user:password@host:port/number. The value is not shown here.",
-        )
     _check_secrets(settings)
     rules = (
         ("database_pool_min", "database_pool_max"),

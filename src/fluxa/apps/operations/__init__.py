@@ -1,0 +1,1 @@
+"""What the settings make of the operations, and how processes run them. Not: the operations themselves."""
