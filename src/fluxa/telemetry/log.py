@@ -112,7 +112,8 @@ class LogHook:
             case c.BreakerChanged() | c.MemoryLow() | c.MemoryRecovered() | c.LoopBlocked():
                 self._limits(signal)
             case (
-                c.RedrivesSeen()
+                c.ActRecorded()
+                | c.RedrivesSeen()
                 | c.RecordsSettled()
                 | c.HandlersReturned()
                 | c.DuplicatesAcknowledged()

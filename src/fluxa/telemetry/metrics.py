@@ -165,6 +165,8 @@ class Metrics:
                 self._hear_call(signal)
             case c.ScheduleRan():
                 self._hear_schedule(signal)
+            case c.ActRecorded():
+                self._count("fluxa_ledger_acts_total", 1, signal.action)
             case _:
                 assert_never(signal)
 

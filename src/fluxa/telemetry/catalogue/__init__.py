@@ -1,5 +1,6 @@
 """Every signal, metric and label of Fluxa, once. A house test compares these lists with the code."""
 
+from fluxa.telemetry.catalogue.audit import ActRecorded
 from fluxa.telemetry.catalogue.metrics import LOG_FIELDS, METRICS, Kind, Metric
 from fluxa.telemetry.catalogue.signals import (
     CallEnding,
@@ -44,6 +45,7 @@ from fluxa.telemetry.catalogue.work import (
 __all__ = [
     "LOG_FIELDS",
     "METRICS",
+    "ActRecorded",
     "BreakerChanged",
     "CallEnding",
     "CallFinished",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from fluxa.telemetry.catalogue.audit import ActRecorded
 from fluxa.telemetry.catalogue.work import (
     BreakerChanged,
     HandlersReturned,
@@ -372,6 +373,7 @@ Signal = (
     | MemoryRecovered
     | LoopBlocked
     | ScheduleRan
+    | ActRecorded
 )
 
 Hook = Callable[[Signal], None]

@@ -1,0 +1,14 @@
+"""The signals that the audit log gives. Not: those of everybody (signals)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ActRecorded:
+    """An act was committed to the audit log.
+
+    Attributes:
+        action: what was done, as `noun.verb`; a bounded set.
+    """
+
+    action: str
