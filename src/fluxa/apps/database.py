@@ -1,4 +1,4 @@
-"""Opens the database that the settings name, or the embedded one. Not: pools, migrations or the server themselves."""
+"""Opens the database that the settings name, or the embedded one, and Valkey. Not: pools, migrations or the servers."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -9,6 +9,7 @@ from fluxa.postgres import migrate
 from fluxa.postgres.embedded import EmbeddedPostgres
 from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database, PoolConfig
+from fluxa.providers.valkey import ValkeyLink
 from fluxa.telemetry.catalogue import Hook, silent
 
 
@@ -58,6 +59,19 @@ async def open_wakeups(life: Lifetime, settings: Settings, database: Database) -
     await life.start(listener)
     await life.start(notifier)
     return listener, notifier
+
+
+async def open_valkey(life: Lifetime, settings: Settings) -> ValkeyLink | None:
+    """The way to the Valkey that the settings name, whether or not it answers now; None if they name none.
+
+    Raises:
+        FluxaError: `Configuration`, if the extra is not installed.
+    """
+    if settings.valkey_url is None:
+        return None
+    link = ValkeyLink(settings.valkey_url)
+    await life.start(link)
+    return link
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,7 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 
 _HOST = r"(?:\[[^\]/]*\]|[^:/@,\[\]]*)(?::\d+)?"
 _DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:[^@/]*@)?{_HOST}(?:,{_HOST})*(?:[/?].*)?\Z")
+_VALKEY_URL = re.compile(r"(?:(?:valkey|redis)s?|unix)://.")
 
 SECRET = {"secret": True}
 """Marks a setting that is never shown in full."""
@@ -65,6 +66,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database_prepared: Annotated[
         bool, Meta(description="Prepare statements. Set to false behind PgBouncer in transaction mode.")
     ] = True
+    valkey_url: Annotated[
+        str | None,
+        Meta(
+            description="Valkey or Redis, as valkey://user:password@host:6379/0, for what all processes share quickly: "
+            "rate buckets and, where chosen, sessions. None: each process counts for itself.",
+            extra=SECRET,
+        ),
+    ] = None
     database_pool_min: Annotated[int, Meta(ge=0, le=1000, description="Connections a process keeps open.")] = 1
     database_pool_max: Annotated[int, Meta(ge=1, le=1000, description="Connections a process opens at most.")] = 8
     database_connect_timeout_s: Annotated[
@@ -330,6 +339,11 @@ def check_together(settings: Settings) -> None:
                 f"{name} is not of the form postgresql://user:password@host:port/name. In a password, write "
                 "characters such as / @ : as %2F %40 %3A. The value is not shown here.",
             )
+    if settings.valkey_url is not None and not _VALKEY_URL.match(settings.valkey_url):
+        raise FluxaError(
+            ErrorCode.CONFIGURATION,
+            "valkey_url is not of the form valkey://user:password@host:port/number. The value is not shown here.",
+        )
     _check_secrets(settings)
     rules = (
         ("database_pool_min", "database_pool_max"),
