@@ -82,6 +82,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database_statement_timeout_s: Annotated[
         float, Meta(gt=0, le=3600, description="After this a statement is cancelled.")
     ] = 30.0
+    database_slow_ms: Annotated[
+        float, Meta(ge=0, le=3_600_000, description="A statement that takes longer is logged and counted. 0: none is.")
+    ] = 500.0
 
     ingest_host: Annotated[str, Meta(description="Address the ingest service listens on; 0.0.0.0 for all of IPv4.")] = (
         _LOOPBACK
