@@ -42,7 +42,7 @@ from fluxa.web.health import Readiness
 from fluxa.web.identity import Access, bearer
 from fluxa.web.identity.cron import CronGuard, CronRights
 from fluxa.web.routes import Auth
-from making.calls import LEGACY, OLDER, OVERRIDE, SECRET
+from making.callers.calls import LEGACY, OLDER, OVERRIDE, SECRET
 
 TENANT = Tenant("default")
 RIGHTS = CronRights((SECRET.encode(), OLDER.encode()), OVERRIDE.encode(), LEGACY.encode())

@@ -29,6 +29,7 @@ from fluxa.station.queues.jobs import register
 from fluxa.station.queues.routes import QueueDoor, routes
 from fluxa.web.identity import Guard
 from fluxa.web.identity.cron import CronGuard, CronRights
+from fluxa.web.identity.webhook import Source, WebhookGuard
 from fluxa.web.routes import Auth
 
 SERVICE = "station"
@@ -98,7 +99,7 @@ async def _drainer(on: Ground, app: Fluxa, at: Served) -> Drainer:
 
 
 def _guards(on: Ground) -> Mapping[Auth, Guard]:
-    """Who may call what cron calls."""
+    """Who may call what cron and providers call."""
     settings = on.settings
     tenant = Tenant(settings.default_tenant)
     override = settings.queue_processor_override_token
@@ -109,4 +110,12 @@ def _guards(on: Ground) -> Mapping[Auth, Guard]:
         legacy=None if legacy is None else legacy.encode(),
     )
     cron = CronGuard(rights, Nonces(on.database), tenant=tenant, clock=on.clock, logger=on.told.logger)
-    return {Auth.CRON: cron}
+    webhook = WebhookGuard(_sources(settings), tenant=tenant, clock=on.clock, logger=on.told.logger)
+    return {Auth.CRON: cron, Auth.WEBHOOK: webhook}
+
+
+def _sources(settings: Settings) -> Mapping[str, Source]:
+    return {
+        name: Source(given.opened(name), given.window_s, given.remember_s)
+        for name, given in settings.webhook_secrets.items()
+    }

@@ -40,7 +40,8 @@ COMMANDS: Mapping[str, _Place] = {
     "queue": _Place("queue.group", "Look at the queues, pause them, put work in."),
     "cron": _Place("operations.cron", "Send records at set times: schedules, their history and their next times."),
     "alarm": _Place("operations.alarm", "See what needs somebody, and why."),
-    "apikey": _Place("apikey", "Make, list and revoke API keys."),
+    "apikey": _Place("identity.apikey", "Make, list and revoke API keys."),
+    "webhook": _Place("identity.webhook", "Sign webhooks as a provider does, and say why one is refused."),
     "db": _Place("db", "Start, stop, migrate and locate the database."),
     "settings": _Place("settings", "Show the settings in force and where each came from."),
 }

@@ -11,7 +11,6 @@ import asyncpg
 from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode, FluxaError
 from fluxa.postgres import sql
 from fluxa.postgres.errors import UNAVAILABLE, mapped
-from fluxa.postgres.slow import SlowStatements
 from fluxa.postgres.transaction import Row, StatementProbe, Transaction
 
 _SQL = sql.load("fluxa.postgres", "server.sql")
@@ -66,12 +65,9 @@ async def _greet(connection: asyncpg.Connection) -> None:
 class Database:
     """A pool of connections to one database. A `fluxa.kernel.lifecycle.Service`."""
 
-    def __init__(
-        self, config: PoolConfig, *, probe: StatementProbe | None = None, slow: SlowStatements | None = None
-    ) -> None:
+    def __init__(self, config: PoolConfig, *, probe: StatementProbe | None = None) -> None:
         self.config = config
         self._probe = probe
-        self._slow = slow
         self._pool: asyncpg.Pool | None = None
 
     async def start(self) -> None:
@@ -120,7 +116,7 @@ class Database:
             raise DatabaseUnavailableError("the pool is not open")
         with mapped():
             connection = await pool.acquire(timeout=self.config.connect_timeout_s)
-        handle = Transaction(connection, self._probe, self._slow)
+        handle = Transaction(connection, self._probe)
         try:
             yield handle
         finally:
@@ -149,7 +145,7 @@ class Database:
         async with self.connection() as handle:
             handle.observe("begin")
             transaction = handle.connection.transaction()
-            with handle.under_way("begin"):
+            with mapped():
                 await transaction.start()
             try:
                 yield handle
@@ -158,7 +154,7 @@ class Database:
                     await transaction.rollback()
                 raise
             handle.observe("commit")
-            with handle.under_way("commit"):
+            with mapped():
                 await transaction.commit()
             handle.observe("committed")
 

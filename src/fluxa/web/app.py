@@ -96,7 +96,7 @@ class App:
                 principal = await self._identify(authorization)
                 self._access.check(route, principal)
             elif route.auth is not Auth.OPEN:
-                admitted = await self._guards[route.auth](Approach(authorization, correlation, scope, receive))
+                admitted = await self._guards[route.auth](Approach(authorization, route, correlation, scope, receive))
                 principal, receive = admitted.principal, admitted.receive
             await route.endpoint(Call(route, principal, correlation, params), scope, receive, exchange.send)
         except FluxaError as error:

@@ -44,11 +44,16 @@ _SCHEMES: dict[str, dict[str, str]] = {
         "`v1=` and the hexadecimal HMAC-SHA256, with a secret of `cron_secrets`, of these lines joined by line feeds: "
         "`v1`, the timestamp, the nonce, the method, the path with its query, the hexadecimal SHA-256 of the body.",
     ),
+    "webhook": _header(
+        "Webhook-Signature",
+        "The provider's own signature, in the headers that it has for it: see the guide on webhooks.",
+    ),
     "override": _header("X-Fluxa-Override", "The token of `queue_processor_override_token`, for emergencies."),
 }
 _SECURITY: dict[Auth, tuple[dict[str, list[str]], ...]] = {
     Auth.OPEN: (),
     Auth.BEARER: ({"api_key": []},),
+    Auth.WEBHOOK: ({"webhook": []},),
     Auth.CRON: ({"signature_time": [], "signature_nonce": [], "signature": []}, {"override": []}),
 }
 
@@ -120,7 +125,7 @@ def _responses(row: Route, has_parameters: bool, known: dict[Any, dict[str, Any]
     codes += _CLOSED if row.auth is not Auth.OPEN else ()
     codes += _NARROW if row.auth is Auth.BEARER else ()
     codes += _PARAMETERS if has_parameters else ()
-    codes += _BODY if row.operation.request or row.auth is Auth.CRON else ()
+    codes += _BODY if row.operation.request or row.auth in {Auth.CRON, Auth.WEBHOOK} else ()
     found = {ERRORS[code].status: _problem(ERRORS[code].title, known) for code in codes}
     for status, (text, kind) in row.operation.responses.items():
         found[status] = _response(status, text, kind, known)

@@ -29,7 +29,10 @@ UNREAD = frozenset({ErrorCode.REQUEST_TOO_LARGE, ErrorCode.REQUEST_TIMEOUT})
 
 _CODES = frozenset(ErrorCode)
 _BEARER = b'Bearer realm="fluxa"'
-_CHALLENGES: Mapping[Auth, bytes] = {Auth.CRON: b'Fluxa-Signature realm="fluxa"'}
+_CHALLENGES: Mapping[Auth, bytes] = {
+    Auth.CRON: b'Fluxa-Signature realm="fluxa"',
+    Auth.WEBHOOK: b'Webhook-Signature realm="fluxa"',
+}
 
 
 class Problem(msgspec.Struct, omit_defaults=True, kw_only=True):

@@ -26,6 +26,8 @@ class Auth(enum.StrEnum):
     """`Authorization: Bearer <api key or access token>`; names the tenant and the role."""
     CRON = "cron"
     """A call that is signed with a secret of `cron_secrets` (`fluxa.auth.hmac_signature`), or the override token."""
+    WEBHOOK = "webhook"
+    """A provider's own signature (`fluxa.auth.webhooks`), made with a secret of `webhook_secrets`."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -137,6 +139,7 @@ class Route:
         endpoint: who answers.
         operation: its documentation.
         terms: who may call it, and how often.
+        sources: for `Auth.WEBHOOK`: whose webhooks it takes, as `webhook_secrets` names them; of no other.
     """
 
     name: str
@@ -146,3 +149,4 @@ class Route:
     endpoint: Endpoint
     operation: Operation
     terms: Terms
+    sources: tuple[str, ...] = ()

@@ -41,10 +41,7 @@ class Table:
         names: set[str] = set()
         by_path: dict[str, _Methods] = {}
         for route in routes:
-            if not isinstance(route.auth, Auth):
-                raise ValueError(f"route {route.name} does not state its authentication")  # noqa: TRY004 - a row's mistake, not a caller's
-            if route.auth is Auth.BEARER and not route.terms.roles:
-                raise ValueError(f"route {route.name} does not say who may call it")
+            _check(route)
             if route.name in names:
                 raise ValueError(f"two routes are named {route.name}")
             names.add(route.name)
@@ -81,6 +78,16 @@ class Table:
             if match := pattern.fullmatch(raw_path):
                 return methods, {name: _decoded(name, value) for name, value in match.groupdict().items()}
         raise FluxaError(ErrorCode.NOT_FOUND, "There is nothing at this path; GET /openapi.json lists all paths.")
+
+
+def _check(route: Route) -> None:
+    """Refuse a row that leaves open who may call it."""
+    if not isinstance(route.auth, Auth):
+        raise ValueError(f"route {route.name} does not state its authentication")  # noqa: TRY004 - a row's mistake, not a caller's
+    if route.auth is Auth.BEARER and not route.terms.roles:
+        raise ValueError(f"route {route.name} does not say who may call it")
+    if (route.auth is Auth.WEBHOOK) != bool(route.sources):
+        raise ValueError(f"route {route.name} takes webhooks and names no source, or the other way round")
 
 
 def _compiled(path: str) -> re.Pattern[bytes]:

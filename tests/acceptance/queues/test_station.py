@@ -18,7 +18,7 @@ from fluxa.queue.backends.pgmq import PgmqBackend
 from fluxa.queue.producer import Producer
 from fluxa.queue.registry import QueueSpec, Registry
 from house.tree import ROOT
-from making.calls import SECRET
+from making.callers.calls import SECRET
 from making.stack import Program, fluxa, json_lines, stack, until
 
 pytestmark = pytest.mark.timeout(240)

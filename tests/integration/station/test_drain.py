@@ -21,7 +21,7 @@ from fluxa.queue.registry import QueueSpec, Registry
 from fluxa.queue.worker.handlers import JobInfo
 from fluxa.resilience.breaker import BreakerPolicy
 from integration.queue.health.looking import as_stranger
-from making.calls import signed
+from making.callers.calls import signed
 from making.station import StationStand, open_station, record
 
 PATH = "/process-queues"

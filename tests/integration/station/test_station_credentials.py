@@ -7,7 +7,7 @@ import pytest
 
 from fluxa.postgres.pool import Database
 from fluxa.web.routes import Auth
-from making.calls import LEGACY, OLDER, OVERRIDE, SECRET, signed
+from making.callers.calls import LEGACY, OLDER, OVERRIDE, SECRET, signed
 from making.station import StationStand, open_station
 
 Headers = dict[str, str]

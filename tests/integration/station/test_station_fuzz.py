@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fluxa.postgres.pool import Database
-from making.calls import OVERRIDE
+from making.callers.calls import OVERRIDE
 from making.station import open_station, record
 
 # Without positive_data_acceptance: a JSON Schema cannot say that a request must name some letters, or all.

@@ -26,7 +26,7 @@ from fluxa.web.identity import Access, Guard, bearer
 from fluxa.web.identity.cron import BODY_MAX_BYTES, CronGuard, CronRights
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import UNCOUNTED, Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
-from making.calls import LEGACY, OLDER, OVERRIDE, SECRET, signed
+from making.callers.calls import LEGACY, OLDER, OVERRIDE, SECRET, signed
 
 PATH = "/drain"
 RIGHTS = CronRights((SECRET.encode(), OLDER.encode()), OVERRIDE.encode(), LEGACY.encode())

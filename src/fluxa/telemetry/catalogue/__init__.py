@@ -33,7 +33,6 @@ from fluxa.telemetry.catalogue.signals import (
     WatermarkExceeded,
     silent,
 )
-from fluxa.telemetry.catalogue.watching import StatementSlow
 from fluxa.telemetry.catalogue.work import (
     BreakerChanged,
     HandlersReturned,
@@ -80,7 +79,6 @@ __all__ = [
     "Signal",
     "Stage",
     "StageFinished",
-    "StatementSlow",
     "Status",
     "WatermarkCleared",
     "WatermarkExceeded",

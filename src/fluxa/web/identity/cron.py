@@ -14,8 +14,8 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.telemetry.log import Logger
 from fluxa.web.bodies import Bodies
-from fluxa.web.identity.guard import Admitted, Approach
-from fluxa.web.routes import Message, Receive, Scope
+from fluxa.web.identity.guard import Admitted, Approach, again
+from fluxa.web.routes import Scope
 
 OVERRIDE = b"x-fluxa-override"
 LEGACY = b"x-internal-secret"
@@ -121,7 +121,7 @@ class CronGuard:
             raise FluxaError(ErrorCode.UNAUTHENTICATED, "This call was made before: its nonce is used. Sign it anew.")
         if place:
             self._logger.info("older cron secret used", place=place + 1, correlation_id=approach.correlation_id)
-        return Admitted(self._principal(SIGNER), _again(body, approach.receive))
+        return Admitted(self._principal(SIGNER), again(body, approach.receive))
 
     def _principal(self, name: str) -> Principal:
         return Principal(self._tenant, name, Role.SERVICE, Kind.MACHINE, name)
@@ -150,13 +150,3 @@ def _target(scope: Scope) -> bytes:
     path: bytes = scope["raw_path"]
     query: bytes = scope["query_string"]
     return path + b"?" + query if query else path
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """The body once more for the endpoint; after it, what the connection says."""
-    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return first.pop() if first else await receive()
-
-    return replay
