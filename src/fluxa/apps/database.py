@@ -1,14 +1,17 @@
-"""Opens the database that the settings name, or the embedded one. Not: pools, migrations or the server themselves."""
+"""Opens the database that the settings name, or the embedded one, and Valkey. Not: pools, migrations or the servers."""
 
 import contextlib
 from collections.abc import AsyncIterator
 
 from fluxa.apps.settings import Settings
+from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres import migrate
 from fluxa.postgres.embedded import EmbeddedPostgres
 from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database, PoolConfig
+from fluxa.postgres.slow import SlowStatements
+from fluxa.providers.valkey import ValkeyLink
 from fluxa.telemetry.catalogue import Hook, silent
 
 
@@ -38,6 +41,12 @@ def pool_config(settings: Settings, url: str, service: str) -> PoolConfig:
     )
 
 
+def slow_statements(settings: Settings, *, hook: Hook) -> SlowStatements | None:
+    """What notices slow statements, if the settings want any to be noticed."""
+    over_s = settings.database_slow_ms / 1000
+    return SlowStatements(hook=hook, clock=SystemClock(), over_s=over_s) if over_s else None
+
+
 async def open_database(life: Lifetime, settings: Settings, service: str, *, hook: Hook = silent) -> Database:
     """A pool on the database, its schema checked; both end when `life` stops.
 
@@ -45,7 +54,7 @@ async def open_database(life: Lifetime, settings: Settings, service: str, *, hoo
         FluxaError: `SchemaVersion` for a schema older or newer than this version; `DBConnectionError`.
     """
     url = await locate(life, settings, hook=hook)
-    database = Database(pool_config(settings, url, service))
+    database = Database(pool_config(settings, url, service), slow=slow_statements(settings, hook=hook))
     await life.start(database)
     await migrate.check(database)
     return database
@@ -58,6 +67,19 @@ async def open_wakeups(life: Lifetime, settings: Settings, database: Database) -
     await life.start(listener)
     await life.start(notifier)
     return listener, notifier
+
+
+async def open_valkey(life: Lifetime, settings: Settings) -> ValkeyLink | None:
+    """The way to the Valkey that the settings name, whether or not it answers now; None if they name none.
+
+    Raises:
+        FluxaError: `Configuration`, if the extra is not installed.
+    """
+    if settings.valkey_url is None:
+        return None
+    link = ValkeyLink(settings.valkey_url)
+    await life.start(link)
+    return link
 
 
 @contextlib.asynccontextmanager

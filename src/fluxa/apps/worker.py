@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fluxa.application import Fluxa
 from fluxa.apps.application import application
-from fluxa.apps.database import pool_config
+from fluxa.apps.database import pool_config, slow_statements
 from fluxa.apps.engines import Served, cron_runner, dispatching, external_queues, open_served, queue_monitor
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
@@ -132,7 +132,8 @@ async def for_effects(on: Ground, app: Fluxa, queues: Sequence[str]) -> Database
     if not calls:
         return on.database
     config = pool_config(on.settings, on.database.config.url, f"{on.service}-handlers")
-    database = Database(replace(config, size_min=0, size_max=calls))
+    slow = slow_statements(on.settings, hook=on.told.hook)
+    database = Database(replace(config, size_min=0, size_max=calls), slow=slow)
     await on.life.start(database)
     return database
 

@@ -11,6 +11,7 @@ import asyncpg
 from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode, FluxaError
 from fluxa.postgres import sql
 from fluxa.postgres.errors import UNAVAILABLE, mapped
+from fluxa.postgres.slow import SlowStatements
 from fluxa.postgres.transaction import Row, StatementProbe, Transaction
 
 _SQL = sql.load("fluxa.postgres", "server.sql")
@@ -65,9 +66,12 @@ async def _greet(connection: asyncpg.Connection) -> None:
 class Database:
     """A pool of connections to one database. A `fluxa.kernel.lifecycle.Service`."""
 
-    def __init__(self, config: PoolConfig, *, probe: StatementProbe | None = None) -> None:
+    def __init__(
+        self, config: PoolConfig, *, probe: StatementProbe | None = None, slow: SlowStatements | None = None
+    ) -> None:
         self.config = config
         self._probe = probe
+        self._slow = slow
         self._pool: asyncpg.Pool | None = None
 
     async def start(self) -> None:
@@ -116,7 +120,7 @@ class Database:
             raise DatabaseUnavailableError("the pool is not open")
         with mapped():
             connection = await pool.acquire(timeout=self.config.connect_timeout_s)
-        handle = Transaction(connection, self._probe)
+        handle = Transaction(connection, self._probe, self._slow)
         try:
             yield handle
         finally:
@@ -145,7 +149,7 @@ class Database:
         async with self.connection() as handle:
             handle.observe("begin")
             transaction = handle.connection.transaction()
-            with mapped():
+            with handle.under_way("begin"):
                 await transaction.start()
             try:
                 yield handle
@@ -154,7 +158,7 @@ class Database:
                     await transaction.rollback()
                 raise
             handle.observe("commit")
-            with mapped():
+            with handle.under_way("commit"):
                 await transaction.commit()
             handle.observe("committed")
 

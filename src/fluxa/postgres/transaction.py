@@ -1,11 +1,13 @@
 """A transaction in hand: the few verbs that stores need, with errors mapped and statements observable."""
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import asyncpg
 
 from fluxa.postgres.errors import mapped
+from fluxa.postgres.slow import SlowStatements
 
 StatementProbe = Callable[[str], None]
 """Called with each statement before it is sent; fault tests kill the process here."""
@@ -17,9 +19,15 @@ Row = asyncpg.Record
 class Transaction:
     """A connection, usually inside `BEGIN … COMMIT`. Not to be kept beyond its `async with`."""
 
-    def __init__(self, connection: asyncpg.pool.PoolConnectionProxy, probe: StatementProbe | None = None) -> None:
+    def __init__(
+        self,
+        connection: asyncpg.pool.PoolConnectionProxy,
+        probe: StatementProbe | None = None,
+        slow: SlowStatements | None = None,
+    ) -> None:
         self.connection = connection
         self._probe = probe
+        self._slow = slow
         self._after_commit: list[Callable[[], None]] = []
 
     def after_commit(self, callback: Callable[[], None]) -> None:
@@ -37,6 +45,18 @@ class Transaction:
         if self._probe is not None:
             self._probe(statement)
 
+    @contextlib.contextmanager
+    def under_way(self, statement: str) -> Iterator[None]:
+        """Round a statement: errors become ours, and one that takes long is told of."""
+        slow = self._slow
+        began_s = 0.0 if slow is None else slow.monotonic()
+        try:
+            with mapped():
+                yield
+        finally:
+            if slow is not None:
+                slow.ended(statement, began_s)
+
     async def execute(self, statement: str, *args: object, timeout_s: float | None = None) -> int:
         """Run a statement; the number of rows it touched.
 
@@ -50,7 +70,7 @@ class Transaction:
             FluxaError: `DBRejected`, any other refusal but a broken constraint.
         """
         self.observe(statement)
-        with mapped():
+        with self.under_way(statement):
             status = await self.connection.execute(statement, *args, timeout=timeout_s)
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
@@ -58,25 +78,25 @@ class Transaction:
     async def fetch(self, statement: str, *args: object) -> Sequence[Row]:
         """All rows of a statement. Raises as `execute` does."""
         self.observe(statement)
-        with mapped():
+        with self.under_way(statement):
             return await self.connection.fetch(statement, *args)
 
     async def fetch_row(self, statement: str, *args: object) -> Row | None:
         """The first row of a statement, or None. Raises as `execute` does."""
         self.observe(statement)
-        with mapped():
+        with self.under_way(statement):
             return await self.connection.fetchrow(statement, *args)
 
     async def fetch_value(self, statement: str, *args: object) -> Any:  # noqa: ANN401 - a column of any type
         """The first column of the first row, or None. Raises as `execute` does."""
         self.observe(statement)
-        with mapped():
+        with self.under_way(statement):
             return await self.connection.fetchval(statement, *args)
 
     async def copy(self, schema: str, table: str, columns: Sequence[str], records: Iterable[Sequence[object]]) -> None:
         """Binary COPY of records into a table. Raises as `execute` does."""
         self.observe(f"copy {schema}.{table}")
-        with mapped():
+        with self.under_way("copy"):
             await self.connection.copy_records_to_table(
                 table, schema_name=schema, columns=list(columns), records=records
             )

@@ -10,9 +10,15 @@ import structlog
 
 from fluxa.kernel.errors import RetryClass
 from fluxa.telemetry import catalogue as c
+from fluxa.telemetry.redaction import HIDDEN, is_secret_name, redacted
 
 Logger = structlog.typing.FilteringBoundLogger
 """What the rest of Fluxa calls a logger."""
+
+
+_OfWatching = (
+    c.StatementSlow | c.QueuePaused | c.QueueResumed | c.ProbeFailed | c.WatermarkExceeded | c.WatermarkCleared
+)
 
 
 def make_logger(service: str, *, level: str = "info", stream: TextIO | None = None) -> Logger:
@@ -30,12 +36,19 @@ def make_logger(service: str, *, level: str = "info", stream: TextIO | None = No
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _without_secrets,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         cache_logger_on_first_use=True,
     )
     return logger.bind(service=service)
+
+
+def _without_secrets(_logger: object, _method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    for name, value in fields.items():
+        fields[name] = HIDDEN if value is not None and is_secret_name(name) else redacted(value)
+    return fields
 
 
 _PROBE_SILENCE_S = 60.0
@@ -95,16 +108,15 @@ class LogHook:
                 self._swept(signal)
             case c.ScheduleRan():
                 self._schedule(signal)
-            case c.QueuePaused():
-                self._logger.warning("queue paused", queue=signal.queue, by=signal.by, reason=signal.reason)
-            case c.ProbeFailed():
-                self._probe_failed(signal)
-            case c.WatermarkExceeded():
-                self._logger.warning("watermark exceeded", **dataclasses.asdict(signal))
-            case c.WatermarkCleared():
-                self._logger.info("watermark cleared", **dataclasses.asdict(signal))
-            case c.QueueResumed():
-                self._logger.info("queue resumed", queue=signal.queue)
+            case (
+                c.StatementSlow()
+                | c.QueuePaused()
+                | c.QueueResumed()
+                | c.ProbeFailed()
+                | c.WatermarkExceeded()
+                | c.WatermarkCleared()
+            ):
+                self._watching(signal)
             case c.RedriveAdvanced():
                 self._redrive_advanced(signal)
             case c.RedriveEnded():
@@ -124,6 +136,23 @@ class LogHook:
                 pass  # told by metrics; a line each would say nothing more
             case _:
                 assert_never(signal)
+
+    def _watching(self, signal: _OfWatching) -> None:
+        """What is noticed of queues and of the database from outside."""
+        match signal:
+            case c.StatementSlow():
+                latency_ms = round(signal.latency_s * 1000, 3)
+                self._logger.warning("slow statement", statement=signal.statement, latency_ms=latency_ms)
+            case c.QueuePaused():
+                self._logger.warning("queue paused", queue=signal.queue, by=signal.by, reason=signal.reason)
+            case c.QueueResumed():
+                self._logger.info("queue resumed", queue=signal.queue)
+            case c.ProbeFailed():
+                self._probe_failed(signal)
+            case c.WatermarkExceeded():
+                self._logger.warning("watermark exceeded", **dataclasses.asdict(signal))
+            case c.WatermarkCleared():
+                self._logger.info("watermark cleared", **dataclasses.asdict(signal))
 
     def _redrive_advanced(self, signal: c.RedriveAdvanced) -> None:
         """Each chunk would be too much to read; what was altered must be seen."""

@@ -155,10 +155,8 @@ class Metrics:
                 self._hear_worker(signal)
             case c.RedriveAdvanced() | c.RedriveEnded() | c.RedrivesSeen():
                 self._hear_redrive(signal)
-            case c.ProbeFailed():
-                self._count("fluxa_queue_probe_failures_total", 1, signal.queue, signal.probe)
-            case c.WatermarkExceeded():
-                self._count("fluxa_queue_watermark_crossings_total", 1, signal.queue, signal.measure)
+            case c.ProbeFailed() | c.WatermarkExceeded() | c.StatementSlow():
+                self._hear_watching(signal)
             case c.WatermarkCleared() | c.QueuePaused() | c.QueueResumed():
                 pass  # these are gauges that are read when scraped
             case c.CallFinished():
@@ -169,6 +167,15 @@ class Metrics:
                 self._count("fluxa_ledger_acts_total", 1, signal.action)
             case _:
                 assert_never(signal)
+
+    def _hear_watching(self, signal: c.ProbeFailed | c.WatermarkExceeded | c.StatementSlow) -> None:
+        match signal:
+            case c.ProbeFailed():
+                self._count("fluxa_queue_probe_failures_total", 1, signal.queue, signal.probe)
+            case c.WatermarkExceeded():
+                self._count("fluxa_queue_watermark_crossings_total", 1, signal.queue, signal.measure)
+            case c.StatementSlow():
+                self._count("fluxa_slow_statements_total", 1, signal.statement)
 
     def _hear_redrive(self, signal: c.RedriveAdvanced | c.RedriveEnded | c.RedrivesSeen) -> None:
         match signal:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 
 import fluxa
-from fluxa.apps.database import open_database
+from fluxa.apps.database import open_database, open_valkey
 from fluxa.apps.serving.observe import Telemetry, observe
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.serving.server import Draining, limits_of, listen, serve, url_of
@@ -18,6 +18,7 @@ from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres.pool import Database
+from fluxa.providers.valkey import ValkeyLink
 from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
 from fluxa.web.identity import Access, Guard, Identify, bearer
@@ -35,6 +36,7 @@ class Ground:
         told: its telemetry.
         life: starts its parts, and stops them in reverse when it ends.
         database: its pool.
+        valkey: what all processes share quickly; None where the settings name no server.
         clock: the time.
         draining: whether it has begun to stop.
         identify: who a caller is, by API key.
@@ -47,6 +49,7 @@ class Ground:
     told: Telemetry
     life: Lifetime
     database: Database
+    valkey: ValkeyLink | None
     bound: socket.socket
     clock: Clock
     identify: Identify
@@ -114,10 +117,11 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
     bound = listen(tie, getattr(settings, f"{service}_host"), getattr(settings, setting), setting=setting)
     try:
         database = await open_database(life, settings, service, hook=told.hook)
+        valkey = await open_valkey(life, settings)
         clock = SystemClock()
         identify = bearer(KeyGuard(ApiKeys(database), clock).verify)
         access = Access(Tenant(settings.default_tenant))
-        yield Ground(service, settings, tie, told, life, database, bound, clock, identify, access)
+        yield Ground(service, settings, tie, told, life, database, valkey, bound, clock, identify, access)
     finally:
         bound.close()
         await life.stop()

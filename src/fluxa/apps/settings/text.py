@@ -14,6 +14,7 @@ _QUERY_PASSWORD = re.compile(r"(?P<before>[?&](?:password|sslpassword)=)[^&\s]*"
 _UNITS = {
     "_bytes": "bytes",
     "_s": "seconds",
+    "_ms": "milliseconds",
     "_months": "months",
     "_events": "events",
     "_records": "records",

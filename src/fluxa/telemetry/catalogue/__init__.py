@@ -33,6 +33,7 @@ from fluxa.telemetry.catalogue.signals import (
     WatermarkExceeded,
     silent,
 )
+from fluxa.telemetry.catalogue.watching import StatementSlow
 from fluxa.telemetry.catalogue.work import (
     BreakerChanged,
     HandlersReturned,
@@ -79,6 +80,7 @@ __all__ = [
     "Signal",
     "Stage",
     "StageFinished",
+    "StatementSlow",
     "Status",
     "WatermarkCleared",
     "WatermarkExceeded",

@@ -197,6 +197,12 @@ METRICS: tuple[Metric, ...] = (
         "fluxa_cron_runs_total", Kind.COUNTER, "Due times that were sent, skipped or failed", ("schedule", "status")
     ),
     Metric("fluxa_ledger_acts_total", Kind.COUNTER, "Acts that were committed to the audit log", ("action",)),
+    Metric(
+        "fluxa_slow_statements_total",
+        Kind.COUNTER,
+        "Statements that took longer than database_slow_ms",
+        ("statement",),
+    ),
     Metric("fluxa_cron_lateness_seconds", Kind.HISTOGRAM, "Seconds from a due time to its run", (), _LATE),
 )
 """All metrics."""
