@@ -108,6 +108,8 @@ class LogHook:
                 self._swept(signal)
             case c.ScheduleRan():
                 self._schedule(signal)
+            case c.TokenRefused():
+                self._logger.warning("token refused", reason=signal.reason)
             case (
                 c.StatementSlow()
                 | c.QueuePaused()

@@ -163,6 +163,8 @@ class Metrics:
                 self._hear_call(signal)
             case c.ScheduleRan():
                 self._hear_schedule(signal)
+            case c.TokenRefused():
+                self._count("fluxa_tokens_refused_total", 1, signal.reason)
             case c.ActRecorded():
                 self._count("fluxa_ledger_acts_total", 1, signal.action)
             case _:

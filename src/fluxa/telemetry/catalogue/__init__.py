@@ -1,6 +1,7 @@
 """Every signal, metric and label of Fluxa, once. A house test compares these lists with the code."""
 
 from fluxa.telemetry.catalogue.audit import ActRecorded
+from fluxa.telemetry.catalogue.identity import TokenRefused
 from fluxa.telemetry.catalogue.metrics import LOG_FIELDS, METRICS, Kind, Metric
 from fluxa.telemetry.catalogue.signals import (
     CallEnding,
@@ -82,6 +83,7 @@ __all__ = [
     "StageFinished",
     "StatementSlow",
     "Status",
+    "TokenRefused",
     "WatermarkCleared",
     "WatermarkExceeded",
     "silent",

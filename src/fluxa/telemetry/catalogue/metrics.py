@@ -193,6 +193,7 @@ METRICS: tuple[Metric, ...] = (
         "Age of the oldest message that SQS had moved aside by itself; it forgets them after 14 days",
         ("queue",),
     ),
+    Metric("fluxa_tokens_refused_total", Kind.COUNTER, "Access tokens that were not accepted", ("reason",)),
     Metric(
         "fluxa_cron_runs_total", Kind.COUNTER, "Due times that were sent, skipped or failed", ("schedule", "status")
     ),

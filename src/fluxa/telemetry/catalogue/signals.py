@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from fluxa.telemetry.catalogue.audit import ActRecorded
+from fluxa.telemetry.catalogue.identity import TokenRefused
 from fluxa.telemetry.catalogue.watching import StatementSlow
 from fluxa.telemetry.catalogue.work import (
     BreakerChanged,
@@ -374,6 +375,7 @@ Signal = (
     | MemoryRecovered
     | LoopBlocked
     | ScheduleRan
+    | TokenRefused
     | ActRecorded
     | StatementSlow
 )

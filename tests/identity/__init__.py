@@ -1,0 +1,1 @@
+"""What tests of identity share: keys, tokens and sessions."""
