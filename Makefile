@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+JOBS ?= 4
 CODE := $(wildcard src tests bench demo)
 
 .DEFAULT_GOAL := help
@@ -25,7 +26,10 @@ check: $(VENV)/.dev ## Format, lint, types, floors, unit and house tests: the qu
 
 test: $(VENV)/.dev ## Every test: unit, house, conformance, integration, acceptance
 	@rm -f .state/req-results.json
-	@$(BIN)/pytest tests
+	@echo "· unit, house, conformance, integration: $(JOBS) at once"; failed=0; \
+	$(BIN)/pytest --numprocesses=$(JOBS) --dist=loadfile tests --ignore=tests/acceptance || failed=1; \
+	echo "· acceptance: one after another, since they measure"; \
+	$(BIN)/pytest tests/acceptance || failed=1; exit $$failed
 	@PYTHONPATH=tests $(PY) -m house.validation_matrix --summary
 
 demo: $(VENV)/.demo ## Stream real events through the whole system and show what happened

@@ -7,32 +7,41 @@ from pathlib import Path
 import pytest
 
 FILE = ".state/req-results.json"
+_ROWS = "req"
 _WORST_FIRST = ("failed", "skipped", "passed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin with no results."""
-    config.pluginmanager.register(_Results(config.rootpath / FILE), "req-results")
+    leads = not hasattr(config, "workerinput")
+    config.pluginmanager.register(_Results(config.rootpath / FILE, leads=leads), "req-results")
 
 
 class _Results:
-    """Collects during a run, writes at its end."""
+    """Collects during a run, writes at its end; of a run that is shared by processes, in the one that leads it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, leads: bool) -> None:
         self._path = path
+        self._leads = leads
         self._found: dict[str, dict[str, object]] = {}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Remember the worst of a test's phases; the cases of one test count together."""
+        """Give the report the rows of its test: the process that leads knows reports, not tests."""
         report = yield
         rows = sorted({str(row) for mark in item.iter_markers("req") for row in mark.args})
-        if rows and (report.when == "call" or report.outcome != "passed"):
-            test = item.nodeid.partition("[")[0]
+        if rows:
+            report.user_properties.append((_ROWS, rows))
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember the worst of a test's phases; the cases of one test count together."""
+        rows = next((value for name, value in report.user_properties if name == _ROWS), None)
+        if self._leads and rows and (report.when == "call" or report.outcome != "passed"):
+            test = report.nodeid.partition("[")[0]
             before = self._found.get(test, {}).get("outcome", "passed")
             worst = min(str(before), report.outcome, key=_WORST_FIRST.index)
             self._found[test] = {"rows": rows, "outcome": worst}
-        return report
 
     def pytest_sessionfinish(self) -> None:
         """Add this run's results to those of earlier runs."""
