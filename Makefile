@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
-JOBS ?= 4
+JOBS ?= 3
 CODE := $(wildcard src tests bench demo)
 
 .DEFAULT_GOAL := help

@@ -153,7 +153,7 @@ async def test_connections_cut_again_and_again_lose_nothing(database: Database, 
     cut = 0
     brisk = ProcessorConfig(wait_s=0.05, claim_messages=1, lease_s=1.0)
     try:
-        async with pipeline.running(brisk), asyncio.timeout(60):
+        async with pipeline.running(brisk), asyncio.timeout(150):
             while await admin.fetchval("select count(*) from pgmq.q_events"):
                 cut += len(await admin.fetch(_CUT))
                 await asyncio.sleep(0.15)

@@ -8,7 +8,8 @@ import pytest
 
 from fluxa import BreakerPolicy, FluxaError, JobInfo, QueueSpec, RetryPolicy
 from fluxa.kernel.errors import ErrorCode
-from fluxa.queue.backend import Envelope
+from fluxa.postgres.transaction import Transaction
+from fluxa.queue.backend import Delivery, Envelope, Settlement
 from fluxa.queue.record import Failure, Record
 from fluxa.queue.worker.dispatcher import DispatcherConfig
 from fluxa.queue.worker.limits import guard
@@ -268,3 +269,36 @@ async def test_hundreds_that_one_crash_made_suspicious_are_soon_done_one_at_a_ti
     assert set(at_once) == {1}
     # Each has its turn 20 ms after the one before; all coming back together took a fifth of a second for each.
     assert time.monotonic() - began_s < 30
+
+
+@pytest.mark.req("QUEUE-3")
+async def test_a_suspect_begins_only_when_those_put_off_are_back_in_the_queue(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await workshop.add(QueueSpec("jobs", concurrency=4))
+    settle, may_settle, asked = workshop.backend.settle, asyncio.Event(), asyncio.Event()
+    begun: list[int] = []
+
+    async def settle_late(settlements: Sequence[Settlement], *, tx: Transaction | None = None) -> list[Delivery]:
+        asked.set()
+        await may_settle.wait()
+        return await settle(settlements, tx=tx)
+
+    monkeypatch.setattr(workshop.backend, "settle", settle_late)
+
+    @workshop.app.handler("jobs")
+    async def work(job: int) -> None:
+        begun.append(job)
+
+    now = workshop.clock.now()
+    crash = Failure(code=ErrorCode.HANDLER_CRASH, detail="a worker died", first_at=now, last_at=now)
+    for number in range(3):
+        record = Record(id=f"job-{number}", body=b"1", created_at=now, attempt=SUSPECT_CRASHES, failure=crash)
+        await workshop.backend.send("jobs", [Envelope((record,))])
+    async with workshop.running():
+        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.sleep(0.3)  # long enough for a suspect that waits for nothing
+        assert not begun
+        may_settle.set()
+        await workshop.empty("jobs")
+    assert len(begun) == 3

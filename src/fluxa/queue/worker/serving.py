@@ -259,6 +259,8 @@ class Serving:
         ordered = keys is not None and keys.ordered
         found = triage(deliveries, self._spec.retry, now=self._in.clock.now(), ordered=ordered)
         for settlement in found.settle:
+            # In hand until the engine has it: a suspect that begins before would, if it kills us, count against these.
+            self._hold(settlement.delivery)
             self._in.settler.put(settlement, self._settled)
         for delivery in found.work:
             self._desk.put(self._hold(delivery))
