@@ -1,6 +1,5 @@
 """Every setting of Fluxa: its type, range, default and text. Not: where values come from (sources)."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,18 +11,12 @@ from msgspec import Meta
 from fluxa.apps.settings.alarms import AlarmTuning
 from fluxa.apps.settings.external import ExternalQueue
 from fluxa.apps.settings.tuning import QueueTuning
-from fluxa.apps.settings.webhooks import WebhookSource, check_webhooks
+from fluxa.apps.settings.webhooks import WebhookSource
 from fluxa.auth.webhooks import SchemeName
-from fluxa.kernel.errors import ErrorCode, FluxaError
-
-_HOST = r"(?:\[[^\]/]*\]|[^:/@,\[\]]*)(?::\d+)?"
-_DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:[^@/]*@)?{_HOST}(?:,{_HOST})*(?:[/?].*)?\Z")
-_VALKEY_URL = re.compile(r"(?:(?:valkey|redis)s?|unix)://.")
 
 SECRET = {"secret": True}
 """Marks a setting that is never shown in full."""
 
-_SECRET_MIN_BYTES = 16
 Port = Annotated[int, Meta(ge=0, le=65535)]
 _LOOPBACK = "127.0.0.1"
 
@@ -340,62 +333,3 @@ def is_secret(name: str) -> bool:
     """Whether a setting is never shown in full."""
     kind = msgspec.inspect.type_info(FIELDS[name].type)
     return isinstance(kind, msgspec.inspect.Metadata) and (kind.extra or {}).get("secret") is True
-
-
-def check_together(settings: Settings) -> None:
-    """Refuse values that are each in range but cannot work, alone or side by side."""
-    for name in ("database_url", "database_listen_url"):
-        url = getattr(settings, name)
-        if url is not None and not _DATABASE_URL.match(url):
-            raise FluxaError(
-                ErrorCode.CONFIGURATION,
-                f"{name} is not of the form postgresql://user:password@host:port/name. In a password, write "
-                "characters such as / @ : as %2F %40 %3A. The value is not shown here.",
-            )
-    if settings.valkey_url is not None and not _VALKEY_URL.match(settings.valkey_url):
-        raise FluxaError(
-            ErrorCode.CONFIGURATION,
-            "valkey_url is not of the form valkey://user:password@host:port/number. The value is not shown here.",
-        )
-    _check_secrets(settings)
-    check_webhooks(settings.webhook_secrets)
-    rules = (
-        ("database_pool_min", "database_pool_max"),
-        ("event_max_bytes", "request_max_bytes"),
-        ("request_max_events", "collector_max_events"),
-        ("request_max_bytes", "collector_max_bytes"),
-        ("retry_base_s", "retry_cap_s"),
-    )
-    for low, high in rules:
-        if getattr(settings, low) > getattr(settings, high):
-            raise FluxaError(
-                ErrorCode.CONFIGURATION,
-                f"{low} is {getattr(settings, low)}, which is more than {high} ({getattr(settings, high)}).",
-            )
-
-
-def _check_secrets(settings: Settings) -> None:
-    """Refuse secrets that could be guessed, and a mode that could not work."""
-    given = [("cron_secrets", one) for one in settings.cron_secret_list]
-    for name in ("queue_processor_override_token", "queue_processor_legacy_secret"):
-        value: str | None = getattr(settings, name)
-        given += [] if value is None else [(name, value.encode())]
-    for name, secret in given:
-        if len(secret) < _SECRET_MIN_BYTES:
-            raise FluxaError(
-                ErrorCode.CONFIGURATION,
-                f"{name} has a secret of {len(secret)} characters; it needs {_SECRET_MIN_BYTES}. Make one with: "
-                "openssl rand -hex 32",
-            )
-    if settings.queue_processor_legacy_mode and settings.queue_processor_legacy_secret is None:
-        raise FluxaError(
-            ErrorCode.CONFIGURATION,
-            "queue_processor_legacy_mode is on, but queue_processor_legacy_secret is not set.",
-        )
-    values = [secret for _, secret in given]
-    if len(set(values)) < len(values):
-        raise FluxaError(
-            ErrorCode.CONFIGURATION,
-            "Two of cron_secrets, queue_processor_override_token and queue_processor_legacy_secret are the same. A "
-            "secret that is sent as it is must not be one that signs.",
-        )

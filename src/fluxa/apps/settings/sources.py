@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from fluxa.apps.settings.fields import FIELDS, NAMES, Settings, check_together, default_home, is_secret
+from fluxa.apps.settings.agreement import check_together
+from fluxa.apps.settings.fields import FIELDS, NAMES, Settings, default_home, is_secret
 from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
