@@ -1,4 +1,4 @@
--- What this floor itself asks of the server: wake-ups, migrations, PGMQ.
+-- What this floor itself asks of the server: wake-ups, migrations, PGMQ, and to act for one tenant.
 
 -- name: notify_topic
 -- A hint need not survive a crash, so its commit does not wait for the disk.
@@ -24,6 +24,14 @@ select exists (select from pg_available_extensions where name = 'pgmq')
 
 -- name: create_pgmq
 create extension pgmq
+
+-- name: enter_tenant
+-- Until the transaction ends: the role that row-level security binds, the tenant that it shows, plans for the values at
+-- hand (a filter that is not given must not cost its index), and an end for reads that take too long.
+select set_config('role', 'fluxa_tenant', true),
+       set_config('fluxa.tenant', $1::text, true),
+       set_config('plan_cache_mode', 'force_custom_plan', true),
+       set_config('statement_timeout', coalesce($2::text, current_setting('statement_timeout')), true)
 
 -- name: ping
 select 1;

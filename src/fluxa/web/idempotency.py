@@ -17,6 +17,7 @@ from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
+from fluxa.postgres.tenancy import as_tenant
 from fluxa.telemetry.log import Logger
 from fluxa.web.responses import Response
 from fluxa.web.routes import Scope
@@ -116,7 +117,8 @@ class RequestKeys:
             locked_until = await self._claim(tenant, key, print_)
             if locked_until is not None:
                 return await self._carry_out(tenant, key, locked_until, execute)
-            row = await self._database.fetch_row(_SQL["find_key"], tenant, key)
+            async with as_tenant(self._database, tenant) as tx:
+                row = await tx.fetch_row(_SQL["find_key"], tenant, key)
             if row is None:
                 continue  # the first request gave the key up between the two statements
             if bytes(row["fingerprint"]) != print_:
@@ -145,32 +147,38 @@ class RequestKeys:
         """Take the key; the end of the lease proves whose it is."""
         lease = dt.timedelta(seconds=self._limits.lease_s)
         keep = dt.timedelta(seconds=self._limits.keep_s)
-        found: dt.datetime | None = await self._database.fetch_value(
-            _SQL["claim_key"], tenant, key, print_, lease, keep
-        )
+        async with as_tenant(self._database, tenant) as tx:
+            found: dt.datetime | None = await tx.fetch_value(_SQL["claim_key"], tenant, key, print_, lease, keep)
         return found
 
     async def _carry_out(self, tenant: Tenant, key: str, locked_until: dt.datetime, execute: Execute) -> Response:
         try:
             answer = await execute()
         except Exception:
-            await self._unless_away(_SQL["release_key"], tenant, key, locked_until)
+            await self._unless_away(self._release(tenant, key, locked_until))
             raise
         if answer.status >= _SERVER_ERROR or answer.status in _PASSING:
-            await self._unless_away(_SQL["release_key"], tenant, key, locked_until)
+            await self._unless_away(self._release(tenant, key, locked_until))
         else:
-            await self._unless_away(
-                _SQL["store_answer"], tenant, key, locked_until, answer.status, answer.content_type, answer.body
-            )
+            await self._unless_away(self._store(tenant, key, locked_until, answer))
         return answer
 
-    async def _unless_away(self, statement: str, tenant: Tenant, key: str, *args: object) -> None:
+    async def _release(self, tenant: Tenant, key: str, locked_until: dt.datetime) -> None:
+        async with as_tenant(self._database, tenant) as tx:
+            await tx.execute(_SQL["release_key"], tenant, key, locked_until)
+
+    async def _store(self, tenant: Tenant, key: str, locked_until: dt.datetime, answer: Response) -> None:
+        told = (answer.status, answer.content_type, answer.body)
+        async with as_tenant(self._database, tenant) as tx:
+            await tx.execute(_SQL["store_answer"], tenant, key, locked_until, *told)
+
+    async def _unless_away(self, closing: Awaitable[None]) -> None:
         """Close the key; an outage now must not turn a request that was carried out into an error.
 
         The lease then ends by itself, and a repeat is carried out again: events have identities of their own.
         """
         try:
-            await self._database.execute(statement, tenant, key, *args)
+            await closing
         except FluxaError as error:
             if error.retry is not RetryClass.TRANSIENT:
                 raise

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from fluxa.events.partitions import Partitions
+from fluxa.kernel.ids import Tenant
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
+from fluxa.postgres.tenancy import as_tenant
 
 READS = sql.load("fluxa.events.query", "store.sql")
 ROWS = 60_000
@@ -51,8 +53,7 @@ async def filled(database: Database) -> Database:
 
 
 async def _plan(database: Database, statement: str, *args: object) -> dict[str, Any]:
-    async with database.transaction() as tx:
-        await tx.execute(READS["guard_reads"], "5s")
+    async with as_tenant(database, Tenant(str(args[0])), timeout_s=5) as tx:
         text = await tx.fetch_value("explain (analyze, format json) " + READS[statement], *args)
     plan: dict[str, Any] = json.loads(text)[0]
     return plan

@@ -53,9 +53,14 @@ async def _owned_by_an_ordinary_role(server: str) -> str:
     name = f"owner_{uuid.uuid4().hex[:12]}"
     admin = await asyncpg.connect(server.format("postgres"))
     await admin.execute(f"create role {name} login")
+    await admin.execute(f"grant fluxa_tenant to {name}" if await _has_role(admin) else f"alter role {name} createrole")
     await admin.execute(f"create database {name} owner {name}")
     await admin.close()
     return server.format(name).replace("//fluxa@", f"//{name}@")
+
+
+async def _has_role(admin: asyncpg.Connection) -> bool:
+    return bool(await admin.fetchval("select exists (select from pg_roles where rolname = 'fluxa_tenant')"))
 
 
 async def _works(database: Database) -> None:

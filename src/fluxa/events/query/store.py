@@ -12,6 +12,7 @@ from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
+from fluxa.postgres.tenancy import as_tenant
 from fluxa.postgres.transaction import Row, Transaction
 
 _SQL = sql.load("fluxa.events.query", "store.sql")
@@ -56,14 +57,14 @@ class EventReads:
 
     async def find(self, tenant: Tenant, event_id: str, source: str | None) -> Sequence[Row]:
         """The events of an id, one a source, at most 11."""
-        async with self._guarded() as tx:
+        async with self._guarded(tenant) as tx:
             return await tx.fetch(_SQL["find_event"], tenant, event_id, source)
 
     async def page(
         self, tenant: Tenant, filters: Filters, before: Position | None, limit: int
     ) -> tuple[Sequence[Row], bool]:
         """Events before a position, newest first, long data left out; and whether there are more."""
-        async with self._guarded() as tx:
+        async with self._guarded(tenant) as tx:
             rows = await tx.fetch(
                 _SQL["list_events"],
                 tenant,
@@ -92,7 +93,7 @@ class EventReads:
         self, tenant: Tenant, after: Position, until: Position, limit: int
     ) -> tuple[Sequence[Row], Position]:
         """Events after a position and before a horizon, oldest first, long data left out; and how far that reaches."""
-        async with self._guarded() as tx:
+        async with self._guarded(tenant) as tx:
             rows = await tx.fetch(
                 _SQL["tail_events"],
                 tenant,
@@ -111,21 +112,20 @@ class EventReads:
         self, tenant: Tenant, correlation_id: str, event_id: str | None, limit: int
     ) -> tuple[Sequence[Row], Sequence[Row]]:
         """The stored events of a story, and the failed attempts at events of it; so many events of each at most."""
-        async with self._guarded() as tx:
+        async with self._guarded(tenant) as tx:
             events = await tx.fetch(_SQL["trace_events"], tenant, correlation_id, event_id, limit)
             failures = await tx.fetch(_SQL["trace_failures"], tenant, correlation_id, event_id, limit)
         return events, failures
 
     @contextlib.asynccontextmanager
-    async def _guarded(self) -> AsyncIterator[Transaction]:
-        """A transaction whose statements end in time and are planned for their values.
+    async def _guarded(self, tenant: Tenant) -> AsyncIterator[Transaction]:
+        """A transaction of the tenant whose statements end in time and are planned for their values.
 
         Raises:
             FluxaError: `QueryTimeout`.
         """
         try:
-            async with self._database.transaction() as tx:
-                await tx.execute(_SQL["guard_reads"], f"{round(self._timeout_s * 1000)}ms")
+            async with as_tenant(self._database, tenant, timeout_s=self._timeout_s) as tx:
                 yield tx
         except DatabaseUnavailableError as error:
             if isinstance(error.__cause__, asyncpg.QueryCanceledError):

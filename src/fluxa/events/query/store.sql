@@ -1,10 +1,5 @@
 -- The reads of events, their identities and failures, each for one tenant. The writes are in events/store.sql.
 
--- name: guard_reads
--- Plans are made for the values at hand, since a filter that is not given must not cost its index; and no read lasts for ever.
-select set_config('plan_cache_mode', 'force_custom_plan', true),
-       set_config('statement_timeout', $1, true);
-
 -- name: find_event
 -- The identity knows the month and the position, so one partition and one index are touched.
 select e.source, e.id, e.type, e.subject, e.time, e.datacontenttype, e.dataschema, e.extensions,

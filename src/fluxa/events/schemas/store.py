@@ -11,6 +11,7 @@ from fluxa.kernel import json
 from fluxa.kernel.ids import Tenant
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
+from fluxa.postgres.tenancy import as_tenant
 
 _SQL = sql.load("fluxa.events.schemas", "store.sql")
 
@@ -56,7 +57,8 @@ class SchemaStore:
 
     async def put(self, tenant: Tenant, type_: str, schema: Schema) -> SchemaHead:
         """Register a schema; the same one again changes nothing."""
-        row = await self._database.fetch_row(_SQL["put_schema"], tenant, type_, json.text(schema))
+        async with as_tenant(self._database, tenant) as tx:
+            row = await tx.fetch_row(_SQL["put_schema"], tenant, type_, json.text(schema))
         if row is None:
             found = await self.find(tenant, type_)
             if found is None:  # deleted between the two statements
@@ -66,7 +68,8 @@ class SchemaStore:
 
     async def find(self, tenant: Tenant, type_: str) -> StoredSchema | None:
         """A type's schema, if it has one."""
-        row = await self._database.fetch_row(_SQL["find_schema"], tenant, type_)
+        async with as_tenant(self._database, tenant) as tx:
+            row = await tx.fetch_row(_SQL["find_schema"], tenant, type_)
         if row is None:
             return None
         return StoredSchema(
@@ -78,12 +81,14 @@ class SchemaStore:
 
     async def list(self, tenant: Tenant, *, after: str = "", limit: int = 1000) -> Sequence[SchemaHead]:
         """A tenant's schemas in the order of their types, from the one after `after`."""
-        rows = await self._database.fetch(_SQL["list_schemas"], tenant, after, limit)
+        async with as_tenant(self._database, tenant) as tx:
+            rows = await tx.fetch(_SQL["list_schemas"], tenant, after, limit)
         return [SchemaHead(type=row["type"], version=row["version"], updated_at=row["updated_at"]) for row in rows]
 
     async def delete(self, tenant: Tenant, type_: str) -> bool:
         """Remove a type's schema; whether there was one."""
-        return await self._database.execute(_SQL["delete_schema"], tenant, type_) > 0
+        async with as_tenant(self._database, tenant) as tx:
+            return await tx.execute(_SQL["delete_schema"], tenant, type_) > 0
 
     async def mark(self) -> str:
         """A text that is another one after any change to any schema."""
