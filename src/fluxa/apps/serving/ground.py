@@ -11,9 +11,11 @@ from fluxa.apps.database import open_database, open_valkey
 from fluxa.apps.serving.observe import Telemetry, observe
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.serving.server import Draining, limits_of, listen, serve, url_of
+from fluxa.apps.serving.sessions import keep_sessions
 from fluxa.apps.settings import Settings
 from fluxa.auth.api_keys import ApiKeys
 from fluxa.auth.key_guard import KeyGuard
+from fluxa.auth.sessions import Sessions
 from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
@@ -39,6 +41,7 @@ class Ground:
         valkey: what all processes share quickly; None where the settings name no server.
         clock: the time.
         draining: whether it has begun to stop.
+        sessions: who is logged in.
         identify: who a caller is, by API key.
         access: which roles may call what.
     """
@@ -52,6 +55,7 @@ class Ground:
     valkey: ValkeyLink | None
     bound: socket.socket
     clock: Clock
+    sessions: Sessions
     identify: Identify
     access: Access
     draining: Draining = field(default_factory=Draining)
@@ -119,9 +123,10 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
         database = await open_database(life, settings, service, hook=told.hook)
         valkey = await open_valkey(life, settings)
         clock = SystemClock()
+        sessions = keep_sessions(settings, database, valkey, clock)
         identify = bearer(KeyGuard(ApiKeys(database), clock).verify)
         access = Access(Tenant(settings.default_tenant))
-        yield Ground(service, settings, tie, told, life, database, valkey, bound, clock, identify, access)
+        yield Ground(service, settings, tie, told, life, database, valkey, bound, clock, sessions, identify, access)
     finally:
         bound.close()
         await life.stop()

@@ -39,6 +39,7 @@ def check_together(settings: Settings) -> None:
         ("request_max_events", "collector_max_events"),
         ("request_max_bytes", "collector_max_bytes"),
         ("retry_base_s", "retry_cap_s"),
+        ("session_idle_s", "session_absolute_s"),
     )
     for low, high in rules:
         if getattr(settings, low) > getattr(settings, high):

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from fluxa.apps.settings.alarms import AlarmTuning
 from fluxa.apps.settings.external import ExternalQueue
+from fluxa.apps.settings.identity import IdentitySettings
 from fluxa.apps.settings.tuning import QueueTuning
 from fluxa.apps.settings.webhooks import WebhookSource
 from fluxa.auth.webhooks import SchemeName
@@ -26,20 +27,13 @@ def default_home() -> str:
     return str(platformdirs.user_data_path("fluxa", appauthor=False))
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(IdentitySettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a process needs to know. Names end in their unit; the text of each stands beside it."""
 
     home: Annotated[
         str,
         Meta(min_length=1, description="Folder of the embedded Postgres, the object store and this user's API key."),
     ] = msgspec.field(default_factory=default_home)
-    default_tenant: Annotated[
-        str,
-        Meta(
-            pattern=r"^[a-z0-9][a-z0-9_-]{0,62}\Z",
-            description="Tenant of the local user's key, and of queue messages that other programs send.",
-        ),
-    ] = "default"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="The least severe log line that is written.")
     ] = "info"

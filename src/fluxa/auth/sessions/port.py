@@ -71,6 +71,13 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: dt.datetime
     ends_at: dt.datetime
 
+    def touched(self, now: dt.datetime, limits: SessionLimits) -> "Session":
+        """The same, used now. Nothing goes back, whichever of two machines' clocks is ahead."""
+        expires_at = min(now + dt.timedelta(seconds=limits.idle_s), self.ends_at)
+        return msgspec.structs.replace(
+            self, seen_at=max(self.seen_at, now), expires_at=max(self.expires_at, expires_at)
+        )
+
 
 class Sessions(Protocol):
     """Keeps sessions, for all processes.
