@@ -13,7 +13,7 @@ from fluxa.kernel.lifecycle import Lifetime
 from fluxa.operations.cron.runner import CronRunner
 from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database
-from fluxa.providers.object_store import ObjectStore
+from fluxa.providers.object_store import ListedStore, ObjectStore
 from fluxa.providers.vendors.http_endpoint import EndpointConfig, SignedEndpoint
 from fluxa.providers.vendors.object_store import S3Options, open_objects
 from fluxa.queue.backend import QueueBackend
@@ -241,12 +241,21 @@ def object_store(settings: Settings) -> ObjectStore:
     Raises:
         FluxaError: `Configuration` for a URL that names none.
     """
+    return open_objects(settings.object_store_url or (settings.home_folder / "objects").as_uri(), _s3(settings))
+
+
+def anchor_store(settings: Settings) -> ListedStore:
+    """Where anchors of the audit log are kept. Raises as `object_store` does."""
+    return open_objects(settings.audit_anchor_url or (settings.home_folder / "anchors").as_uri(), _s3(settings))
+
+
+def _s3(settings: Settings) -> S3Options:
+    """How the settings say that a bucket is reached."""
     endpoint = settings.object_store_endpoint
-    options = S3Options(
+    return S3Options(
         endpoint=endpoint,
         region=settings.object_store_region,
         access_key_id=settings.object_store_access_key_id,
         secret_access_key=settings.object_store_secret_access_key,
         allow_http=endpoint is not None and endpoint.startswith("http://"),
     )
-    return open_objects(settings.object_store_url or (settings.home_folder / "objects").as_uri(), options)

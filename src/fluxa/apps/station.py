@@ -14,6 +14,7 @@ from fluxa.apps.engines import (
     open_served,
     queue_monitor,
 )
+from fluxa.apps.operations.audit import ledger_anchoring
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
@@ -57,6 +58,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             settings, on.told, database, backend, registry, worker=worker_id(SERVICE), listener=at.listener
         )
         await on.life.start(cron)
+        await on.life.start(ledger_anchoring(on))
         drainer = await _drainer(on, app, at)
         door = QueueDoor(
             registry=registry,

@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, _Place] = {
     "alarm": _Place("operations.alarm", "See what needs somebody, and why."),
     "apikey": _Place("identity.apikey", "Make, list and revoke API keys."),
     "webhook": _Place("identity.webhook", "Sign webhooks as a provider does, and say why one is refused."),
+    "audit": _Place("operations.audit", "See who did what, prove that nothing was altered, export it."),
     "db": _Place("db", "Start, stop, migrate and locate the database."),
     "settings": _Place("settings", "Show the settings in force and where each came from."),
 }

@@ -21,3 +21,11 @@ class ObjectStore(Protocol):
     async def check(self) -> None:
         """Raise if the store does not answer."""
         ...
+
+
+class ListedStore(ObjectStore, Protocol):
+    """An object store that can say what is in it."""
+
+    async def keys(self, folder: str) -> list[str]:
+        """The keys of all objects under a folder, `/` after it understood, in order; none if there is no folder."""
+        ...

@@ -94,12 +94,7 @@ class LogHook:
             case c.OutageEnded():
                 self._logger.info("outage ended", dependency=signal.dependency, duration_s=round(signal.duration_s, 3))
             case c.ProcessRestarted():
-                self._logger.error(
-                    "process restarted",
-                    process=signal.process,
-                    exit_code=signal.exit_code,
-                    delay_s=signal.delay_s,
-                )
+                self._logger.error("process restarted", **dataclasses.asdict(signal))
             case c.MaintenanceFinished():
                 self._maintenance(signal)
             case c.CallFinished():
@@ -127,6 +122,7 @@ class LogHook:
                 self._limits(signal)
             case (
                 c.ActRecorded()
+                | c.LedgerAnchored()
                 | c.RedrivesSeen()
                 | c.RecordsSettled()
                 | c.HandlersReturned()

@@ -165,8 +165,8 @@ class Metrics:
                 self._hear_schedule(signal)
             case c.TokenRefused():
                 self._count("fluxa_tokens_refused_total", 1, signal.reason)
-            case c.ActRecorded():
-                self._count("fluxa_ledger_acts_total", 1, signal.action)
+            case c.ActRecorded() | c.LedgerAnchored():
+                self._hear_ledger(signal)
             case _:
                 assert_never(signal)
 
@@ -188,6 +188,13 @@ class Metrics:
                 self._count("fluxa_redrives_ended_total", 1, signal.queue, signal.state)
             case c.RedrivesSeen():
                 self.set_gauge("fluxa_redrives_running", signal.running)
+
+    def _hear_ledger(self, signal: c.ActRecorded | c.LedgerAnchored) -> None:
+        match signal:
+            case c.ActRecorded():
+                self._count("fluxa_ledger_acts_total", 1, signal.action)
+            case c.LedgerAnchored():
+                self._count("fluxa_ledger_anchors_total", signal.chains)
 
     def _hear_schedule(self, signal: c.ScheduleRan) -> None:
         self._count("fluxa_cron_runs_total", 1, signal.schedule, signal.status)

@@ -5,9 +5,9 @@ import hashlib
 from collections.abc import Awaitable, Callable
 
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.providers.object_store import ObjectStore
+from fluxa.providers.object_store import ListedStore, ObjectStore
 
-Check = Callable[[ObjectStore], Awaitable[None]]
+Check = Callable[[ListedStore], Awaitable[None]]
 
 
 def _key(content: bytes) -> str:
@@ -66,6 +66,15 @@ async def refuses_what_is_too_large_to_be_ours(store: ObjectStore) -> None:
         raise AssertionError("a huge object was read")
 
 
+async def lists_what_is_in_a_folder(store: ListedStore) -> None:
+    """All keys of a folder and its folders, in order; not those of one whose name begins alike."""
+    keys = [f"listed/{number:04d}/x.json" for number in range(30)]
+    for key in [*reversed(keys), "listed-too/1.json"]:
+        await store.put(key, b"x")
+    _expect(holds=await store.keys("listed") == keys, otherwise="not all keys came back, or others too")
+    _expect(holds=await store.keys("nobody-made-this") == [], otherwise="a folder that is not there is not empty")
+
+
 async def answers_the_check(store: ObjectStore) -> None:
     """A store that works passes its own check."""
     await store.check()
@@ -77,6 +86,7 @@ CHECKS: tuple[Check, ...] = (
     takes_the_same_object_from_many_at_once,
     says_what_is_missing,
     refuses_what_is_too_large_to_be_ours,
+    lists_what_is_in_a_folder,
     answers_the_check,
 )
 """All of them."""

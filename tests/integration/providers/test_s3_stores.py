@@ -8,7 +8,7 @@ from aiobotocore.session import get_session
 
 from aws.servers import KEY, REGION, SECRET, Program
 from fluxa.kernel.errors import FluxaError
-from fluxa.providers.object_store import ObjectStore
+from fluxa.providers.object_store import ListedStore
 from fluxa.providers.vendors.object_store import S3Options, open_objects
 from fluxa.testing.object_store_conformance import CHECKS, Check
 
@@ -20,7 +20,7 @@ def _options(server: Program) -> S3Options:
 
 
 @pytest.fixture(params=["ministack", "seaweed"])
-async def store(request: pytest.FixtureRequest) -> ObjectStore:
+async def store(request: pytest.FixtureRequest) -> ListedStore:
     server: Program = request.getfixturevalue(request.param)
     made = get_session().create_client(
         "s3", endpoint_url=server.url, region_name=REGION, aws_access_key_id=KEY, aws_secret_access_key=SECRET
@@ -34,7 +34,7 @@ async def store(request: pytest.FixtureRequest) -> ObjectStore:
 
 @pytest.mark.req("PIPE-6")
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-async def test_a_bucket_conforms(check: Check, store: ObjectStore) -> None:
+async def test_a_bucket_conforms(check: Check, store: ListedStore) -> None:
     await check(store)
 
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.providers.object_store import ObjectStore
+from fluxa.providers.object_store import ListedStore
 from fluxa.providers.vendors.object_store import FolderObjects, S3Options, memory_objects, open_objects
 from fluxa.testing.object_store_conformance import CHECKS, Check
 
 
 @pytest.fixture(params=["folder", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ListedStore:
     return open_objects((tmp_path / "a folder").as_uri()) if request.param == "folder" else memory_objects()
 
 
 @pytest.mark.req("PIPE-6")
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-async def test_every_store_conforms(check: Check, store: ObjectStore) -> None:
+async def test_every_store_conforms(check: Check, store: ListedStore) -> None:
     await check(store)
 
 

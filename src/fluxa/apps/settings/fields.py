@@ -289,6 +289,17 @@ class Settings(IdentitySettings, frozen=True, kw_only=True, forbid_unknown_field
         ),
     ] = msgspec.field(default_factory=dict)
 
+    audit_anchor_url: Annotated[
+        str | None,
+        Meta(
+            description="Where anchors of the audit log are kept: s3://bucket/prefix or file:///folder; best where "
+            "nobody who can change the database can delete. None: a folder under home."
+        ),
+    ] = None
+    audit_anchor_period_s: Annotated[
+        float, Meta(ge=1, le=86400, description="How often the audit log is anchored, if it has grown.")
+    ] = 3600.0
+
     ingest_url: Annotated[
         str | None,
         Meta(description="Where commands send events. None: the stack that fluxa up runs, else ingest_port."),

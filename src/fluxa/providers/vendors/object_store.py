@@ -91,6 +91,18 @@ class Objects:
                 )
             return bytes(await self._limited(found.bytes_async()))
 
+    async def keys(self, folder: str) -> list[str]:
+        """The keys of all objects under a folder, in order. Raises `ObjectStoreUnavailable`."""
+        found: list[str] = []
+        with mapped(folder, reads=False):
+            pages = obstore.list(self._store, prefix=f"{folder}/")
+            while True:
+                try:
+                    page = await self._limited(anext(pages))
+                except StopAsyncIteration:
+                    return sorted(found)
+                found += [one["path"] for one in page]
+
     async def check(self) -> None:
         """Raise `ObjectStoreUnavailable` if the store does not answer."""
         try:
@@ -154,6 +166,10 @@ class FolderObjects:
     async def get(self, key: str) -> bytes:
         """An object's content. Raises as `Objects.get` does."""
         return await self._objects.get(key)
+
+    async def keys(self, folder: str) -> list[str]:
+        """The keys of all objects under a folder, in order. Raises as `Objects.keys` does."""
+        return await self._objects.keys(folder)
 
     async def check(self) -> None:
         """Raise `ObjectStoreUnavailable` if the folder is gone or cannot be written."""
@@ -226,7 +242,7 @@ def memory_objects() -> Objects:
     return Objects(MemoryStore())
 
 
-def open_objects(url: str, s3: S3Options | None = None, *, timeout_s: float = 10.0) -> port.ObjectStore:
+def open_objects(url: str, s3: S3Options | None = None, *, timeout_s: float = 10.0) -> port.ListedStore:
     """The store that a URL names: `file:///folder` or `s3://bucket/prefix`.
 
     Raises:

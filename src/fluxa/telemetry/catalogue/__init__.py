@@ -1,6 +1,6 @@
 """Every signal, metric and label of Fluxa, once. A house test compares these lists with the code."""
 
-from fluxa.telemetry.catalogue.audit import ActRecorded
+from fluxa.telemetry.catalogue.audit import ActRecorded, LedgerAnchored
 from fluxa.telemetry.catalogue.identity import TokenRefused
 from fluxa.telemetry.catalogue.metrics import LOG_FIELDS, METRICS, Kind, Metric
 from fluxa.telemetry.catalogue.signals import (
@@ -57,6 +57,7 @@ __all__ = [
     "Hook",
     "Kind",
     "LeasesLost",
+    "LedgerAnchored",
     "LoopBlocked",
     "MaintenanceFinished",
     "MemoryLow",

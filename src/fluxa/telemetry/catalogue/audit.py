@@ -12,3 +12,10 @@ class ActRecorded:
     """
 
     action: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAnchored:
+    """The ends of chains that had grown were kept outside of the database."""
+
+    chains: int

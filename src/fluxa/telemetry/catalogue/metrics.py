@@ -204,6 +204,7 @@ METRICS: tuple[Metric, ...] = (
         "Statements that took longer than database_slow_ms",
         ("statement",),
     ),
+    Metric("fluxa_ledger_anchors_total", Kind.COUNTER, "Anchors of the audit log that were written"),
     Metric("fluxa_cron_lateness_seconds", Kind.HISTOGRAM, "Seconds from a due time to its run", (), _LATE),
 )
 """All metrics."""

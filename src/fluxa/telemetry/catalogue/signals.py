@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from fluxa.telemetry.catalogue.audit import ActRecorded
+from fluxa.telemetry.catalogue.audit import ActRecorded, LedgerAnchored
 from fluxa.telemetry.catalogue.identity import TokenRefused
 from fluxa.telemetry.catalogue.watching import StatementSlow
 from fluxa.telemetry.catalogue.work import (
@@ -378,6 +378,7 @@ Signal = (
     | TokenRefused
     | ActRecorded
     | StatementSlow
+    | LedgerAnchored
 )
 
 Hook = Callable[[Signal], None]

@@ -127,6 +127,7 @@ async def test_a_role_needs_no_more_than_the_right_to_record(database: Database,
         await database.execute(f"grant usage on schema fluxa to {role}")
         columns = "(tenant, actor, action, subject, detail, correlation_id)"
         await database.execute(f"grant insert {columns} on fluxa.ledger_intake to {role}")
+        await database.execute(f"create policy recording on fluxa.ledger_intake for insert to {role} with check (true)")
         ledger = Ledger(database)
         async with database.transaction() as tx:
             await tx.execute(f"set local role {role}")
