@@ -14,6 +14,7 @@ from fluxa.apps.engines import (
     open_served,
     queue_monitor,
 )
+from fluxa.apps.operations.alarms import AlarmGauges, alarm_routes, alarm_rules, alarm_store, serve_alarms
 from fluxa.apps.operations.audit import ledger_anchoring
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
@@ -59,6 +60,9 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         )
         await on.life.start(cron)
         await on.life.start(ledger_anchoring(on))
+        reader = health_reader(settings, database, backend, registry, hook=hook)
+        await serve_alarms(on, at, registry, reader)
+        alarms = alarm_store(settings, on)
         drainer = await _drainer(on, app, at)
         door = QueueDoor(
             registry=registry,
@@ -66,17 +70,17 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             controls=Controls(database),
             tasks=RedriveTasks(database, backend, registry=registry),
             quarantine=Quarantine(database, backend),
-            reader=health_reader(settings, database, backend, registry, hook=hook),
+            reader=reader,
             monitor=monitor,
             drainer=drainer,
             budget_max_s=settings.queue_processor_budget_max_s,
             clock=clock,
         )
         await on.serve(
-            routes(door),
+            (*routes(door), *alarm_routes(on, at, registry, alarms)),
             stopping=stopping,
             checks={},
-            refreshes=(monitor.refresh,),
+            refreshes=(monitor.refresh, AlarmGauges(alarms, alarm_rules(settings), on.told.metrics).refresh),
             guards=_guards(on),
             drain=drainer.end,
         )

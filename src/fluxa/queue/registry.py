@@ -125,7 +125,7 @@ _POLITE = BreakerPolicy(failures=3, rest_s=10.0, rest_max_s=600.0)
 
 
 def built_in() -> Registry:
-    """The queues that Fluxa itself uses: the pipeline's, the gateway's eight, and the contacts'."""
+    """The queues that Fluxa itself uses: the pipeline's, the gateway's eight, the contacts', and the alarms'."""
     return Registry(
         (
             QueueSpec(
@@ -172,6 +172,15 @@ def built_in() -> Registry:
                 retry=_PROVIDER,
                 breaker=_POLITE,
                 keys=KeyRule(limit=1, ordered=True),
+            ),
+            QueueSpec(
+                "alarm_notify",
+                "Alarms on their way to people",
+                priority=1,
+                concurrency=2,
+                retry=_PROVIDER,
+                # One target that is down is no reason to let the others wait: each has a breaker of its own.
+                breaker=BreakerPolicy(failures=100, rest_s=5.0, rest_max_s=60.0),
             ),
         )
     )

@@ -114,6 +114,8 @@ class LogHook:
                 | c.WatermarkCleared()
             ):
                 self._watching(signal)
+            case c.AlarmTold():
+                self._alarm(signal)
             case c.RedriveAdvanced():
                 self._redrive_advanced(signal)
             case c.RedriveEnded():
@@ -134,6 +136,10 @@ class LogHook:
                 pass  # told by metrics; a line each would say nothing more
             case _:
                 assert_never(signal)
+
+    def _alarm(self, signal: c.AlarmTold) -> None:
+        tell = self._logger.warning if signal.notice in ("firing", "repeated", "unknown") else self._logger.info
+        tell("alarm told", **dataclasses.asdict(signal))
 
     def _watching(self, signal: _OfWatching) -> None:
         """What is noticed of queues and of the database from outside."""

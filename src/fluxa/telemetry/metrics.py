@@ -48,6 +48,14 @@ class _Tally:
     def forget(self, name: str, labels: Labels) -> None:
         self._values[name].pop(labels, None)
 
+    def totals(self, name: str) -> dict[Labels, float]:
+        """By labels: the value, of a histogram how many were observed; nothing for one that there is not."""
+        if name not in self._metrics:
+            return {}
+        if self._metrics[name].kind is c.Kind.HISTOGRAM:
+            return {labels: sum(spread[:-1]) for labels, spread in self._spreads[name].items()}
+        return dict(self._values[name])
+
     def observe(self, name: str, value: float, labels: Labels) -> None:
         bounds = self._metrics[name].buckets
         spread = self._spreads[name].get(labels)
@@ -107,11 +115,15 @@ class Metrics:
         """Take a labelled gauge out of the scrape: an unknown value is absent, never zero."""
         self._tally.forget(name, labels)
 
+    def totals(self, name: str) -> dict[Labels, float]:
+        """What a metric has come to in this process, by labels; of a histogram how many were observed."""
+        return self._tally.totals(name)
+
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""
         return generate_latest(self.registry)
 
-    def hear(self, signal: c.Signal) -> None:  # noqa: C901, PLR0912 - one case a signal is the clearest form
+    def hear(self, signal: c.Signal) -> None:  # noqa: C901, PLR0912, PLR0915 - one case a signal is the clearest form
         """Turn a signal into metrics."""
         match signal:
             case c.StageFinished():
@@ -167,6 +179,8 @@ class Metrics:
                 self._count("fluxa_tokens_refused_total", 1, signal.reason)
             case c.ActRecorded() | c.LedgerAnchored():
                 self._hear_ledger(signal)
+            case c.AlarmTold():
+                self._count("fluxa_alarm_notices_total", 1, signal.alarm, signal.notice)
             case _:
                 assert_never(signal)
 

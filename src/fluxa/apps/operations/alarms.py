@@ -1,10 +1,45 @@
-"""What the settings make of alarms. Not: the alarms themselves (fluxa.operations.alarms)."""
+"""What the settings make of alarms, and how processes count for them, evaluate them and tell people."""
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from fluxa.apps.settings import Settings
-from fluxa.operations.alarms.rule import Rule
+from fluxa.apps.engines import Served
+from fluxa.apps.serving.ground import Ground
+from fluxa.apps.settings import Settings, listed
+from fluxa.apps.settings.alarms import AlarmTarget
+from fluxa.kernel.clock import Clock
+from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.kernel.ids import Tenant, uuid7
+from fluxa.kernel.lifecycle import Lifetime
+from fluxa.operations.alarms.evaluator import Evaluator, EvaluatorConfig
+from fluxa.operations.alarms.load import DatabaseLoad
+from fluxa.operations.alarms.measuring import Measures
+from fluxa.operations.alarms.notices import QUEUE, Delivery, Target, TargetKind, send_test
+from fluxa.operations.alarms.rule import Rule, Severity
 from fluxa.operations.alarms.rules import RULES, Change, changed
+from fluxa.operations.alarms.samples import Samples
+from fluxa.operations.alarms.store import AlarmStore
+from fluxa.operations.cron.schedules import Schedules
+from fluxa.operations.ledger.ledger import Ledger
+from fluxa.providers.http_endpoint import Parcel
+from fluxa.providers.vendors.http_endpoint import EndpointConfig, SignedEndpoint
+from fluxa.providers.vendors.smtp import SmtpConfig, SmtpMailer
+from fluxa.queue.health.reports import Reporter, worker_id
+from fluxa.queue.health.snapshot import HealthReader
+from fluxa.queue.producer import Producer
+from fluxa.queue.registry import Registry
+from fluxa.queue.worker.dispatcher import Dispatcher, DispatcherConfig
+from fluxa.queue.worker.handlers import Handlers
+from fluxa.resilience import GuardPolicy
+from fluxa.station.alarms.routes import AlarmDoor
+from fluxa.telemetry.catalogue import Hook
+from fluxa.telemetry.metrics import Metrics
+from fluxa.web.routes import Route
+
+_STOP_WITHIN_S = 5.0
+_HEARTBEAT = "heartbeat"
 
 
 def alarm_rules(settings: Settings) -> tuple[Rule, ...]:
@@ -14,3 +49,181 @@ def alarm_rules(settings: Settings) -> tuple[Rule, ...]:
         FluxaError: `Configuration` for an alarm that there is not, or values that contradict each other.
     """
     return changed(RULES, {name: Change(**msgspec.structs.asdict(one)) for name, one in settings.alarms.items()})
+
+
+def targets_of(settings: Settings) -> Mapping[str, Severity]:
+    """Who is told, and of what severity at least."""
+    return {name: one.least for name, one in settings.alarm_targets.items() if one.kind != _HEARTBEAT}
+
+
+def alarm_store(settings: Settings, on: Ground) -> AlarmStore:
+    """Where alarms are kept, for those who show and acknowledge them."""
+    return AlarmStore(on.database, tenant=Tenant(settings.default_tenant), audit=Ledger(on.database, hook=on.told.hook))
+
+
+async def serve_alarms(on: Ground, at: Served, registry: Registry, reader: HealthReader) -> None:
+    """Evaluate alarms and deliver what is told of them, until the process ends.
+
+    Raises:
+        FluxaError: `Configuration` for a target that cannot be used; an outage.
+    """
+    settings, clock, hook = on.settings, on.clock, on.told.hook
+    name = worker_id("alarms")
+    targets = await open_targets(on.life, settings, clock=clock, hook=hook)
+    handlers = Handlers()
+    handlers.add(QUEUE, Delivery(targets, clock).__call__)
+    dispatcher = Dispatcher(
+        backend=at.backend,
+        registry=registry,
+        handlers=handlers,
+        database=None,
+        clock=clock,
+        hook=hook,
+        randomness=random.SystemRandom(),
+        is_paused=at.watch.is_paused,
+        config=DispatcherConfig(stop_within_s=_STOP_WITHIN_S),
+    )
+    await on.life.start(Reporter(on.database, name, dispatcher.reports, clock=clock, hook=hook))
+    await on.life.start(dispatcher)
+    measures = Measures(
+        samples=Samples(on.database),
+        reader=reader,
+        registry=registry,
+        schedules=Schedules(on.database),
+        load=DatabaseLoad(on.database, clock=clock, cores=settings.database_cores or None),
+        now=clock.now,
+        expected=listed(settings.alarm_expected),
+    )
+    config = EvaluatorConfig(
+        rules=alarm_rules(settings),
+        targets=targets_of(settings),
+        period_s=settings.alarm_period_s,
+        repeat_s=settings.alarm_repeat_s,
+        runbook_url=settings.runbook_url,
+    )
+    await on.life.start(
+        Evaluator(
+            on.database,
+            measures,
+            Producer(at.backend, registry, clock),
+            config,
+            clock=clock,
+            hook=hook,
+            name=name,
+            beat=await _watchdogs(on.life, settings, clock=clock, hook=hook),
+        )
+    )
+
+
+async def open_targets(life: Lifetime, settings: Settings, *, clock: Clock, hook: Hook) -> list[Target]:
+    """Who is told of alarms; connections end when `life` stops.
+
+    Raises:
+        FluxaError: `Configuration` for a URL, a secret or a mail server that cannot be used.
+    """
+    found = []
+    for name, given in settings.alarm_targets.items():
+        if given.kind == _HEARTBEAT:
+            continue
+        if given.kind == "mail":
+            found.append(_by_mail(name, given, clock))
+            continue
+        endpoint = _endpoint(name, given, clock=clock, hook=hook)
+        await life.start(endpoint)
+        found.append(Target(name, TargetKind(given.kind), endpoint=endpoint, least=given.least))
+    return found
+
+
+def _by_mail(name: str, given: AlarmTarget, clock: Clock) -> Target:
+    if not given.to:
+        raise FluxaError(ErrorCode.CONFIGURATION, f"The alarm target {name} names no address in to.")
+    config = SmtpConfig(
+        host=given.host,
+        port=given.port,
+        security=given.security,
+        sender=given.sender,
+        username=given.username,
+        password=given.password,
+        timeout_s=given.timeout_s,
+        ca_file=given.ca_file,
+    )
+    return Target(name, TargetKind.MAIL, mailer=SmtpMailer(config, clock=clock), to=given.to, least=given.least)
+
+
+def _endpoint(name: str, given: AlarmTarget, *, clock: Clock, hook: Hook) -> SignedEndpoint:
+    config = EndpointConfig(
+        name=f"alarm_{name}",
+        url=given.url,
+        bearer=given.bearer,
+        secrets=given.secrets,
+        timeout_s=given.timeout_s,
+        allow_private=given.allow_private,
+        ca_file=given.ca_file,
+        guard=GuardPolicy(),
+    )
+    return SignedEndpoint(config, clock=clock, hook=hook, chance=random.random)
+
+
+async def _watchdogs(
+    life: Lifetime, settings: Settings, *, clock: Clock, hook: Hook
+) -> Callable[[], Awaitable[None]] | None:
+    """What tells watchdogs outside that alarms are evaluated; None, if the settings name none."""
+    endpoints = [
+        _endpoint(name, given, clock=clock, hook=hook)
+        for name, given in settings.alarm_targets.items()
+        if given.kind == _HEARTBEAT
+    ]
+    for endpoint in endpoints:
+        await life.start(endpoint)
+
+    async def beat() -> None:
+        for endpoint in endpoints:
+            await endpoint.deliver(Parcel(id=uuid7(), body=b"{}", content_type="application/json"))
+
+    return beat if endpoints else None
+
+
+def alarm_routes(on: Ground, at: Served, registry: Registry, store: AlarmStore) -> tuple[Route, ...]:
+    """The rows of alarms."""
+    settings, producer = on.settings, Producer(at.backend, registry, on.clock)
+
+    async def test() -> list[str]:
+        return await send_test(
+            producer, targets_of(settings), by="the API", now=on.clock.now(), runbook_url=settings.runbook_url
+        )
+
+    return AlarmDoor(store, alarm_rules(settings), test, settings.runbook_url).routes()
+
+
+class AlarmGauges:
+    """How alarms stand, in the metrics of a process that shows them."""
+
+    def __init__(self, store: AlarmStore, rules: tuple[Rule, ...], metrics: Metrics) -> None:
+        self._store = store
+        self._severities = {rule.name: str(rule.severity) for rule in rules}
+        self._metrics = metrics
+        self._values: set[tuple[str, str]] = set()
+
+    async def refresh(self) -> None:
+        """Bring the gauges up to date.
+
+        Raises:
+            FluxaError: an outage.
+        """
+        alarms, turn = await self._store.all(), await self._store.turn()
+        firing = dict.fromkeys(self._severities, 0)
+        values: set[tuple[str, str]] = set()
+        for one in alarms:
+            firing[one.alarm] = firing.get(one.alarm, 0) + (one.standing.phase == "firing")
+            if one.standing.value is not None:
+                values.add((one.alarm, one.subject))
+                self._metrics.set_gauge("fluxa_alarm_value", one.standing.value, one.alarm, one.subject)
+        for gone in self._values - values:
+            self._metrics.forget_gauge("fluxa_alarm_value", *gone)
+        self._values = values
+        for alarm, count in firing.items():
+            self._metrics.set_gauge("fluxa_alarm_firing", count, alarm, self._severities.get(alarm, "warning"))
+        if turn is None:
+            self._metrics.forget_gauge("fluxa_alarm_evaluation_age_seconds")
+        else:
+            self._metrics.set_gauge("fluxa_alarm_evaluation_age_seconds", turn[1])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import fluxa
 from fluxa.apps.database import open_database, open_valkey
+from fluxa.apps.serving.counting import counted
 from fluxa.apps.serving.observe import Telemetry, observe
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.serving.server import Draining, limits_of, listen, serve, url_of
@@ -19,8 +20,10 @@ from fluxa.auth.sessions import Sessions
 from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
+from fluxa.operations.alarms.samples import Sampler
 from fluxa.postgres.pool import Database
 from fluxa.providers.valkey import ValkeyLink
+from fluxa.queue.health.reports import worker_id
 from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
 from fluxa.web.identity import Access, Guard, Identify, bearer
@@ -124,6 +127,16 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
         valkey = await open_valkey(life, settings)
         clock = SystemClock()
         sessions = keep_sessions(settings, database, valkey, clock)
+        await life.start(
+            Sampler(
+                database,
+                worker_id(service),
+                service,
+                lambda: counted(service, told.metrics),
+                clock=clock,
+                hook=told.hook,
+            )
+        )
         identify = bearer(KeyGuard(ApiKeys(database), clock).verify)
         access = Access(Tenant(settings.default_tenant))
         yield Ground(service, settings, tie, told, life, database, valkey, bound, clock, sessions, identify, access)

@@ -8,7 +8,7 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
-from fluxa.apps.settings.alarms import AlarmTuning
+from fluxa.apps.settings.alarms import AlarmTarget, AlarmTuning
 from fluxa.apps.settings.external import ExternalQueue
 from fluxa.apps.settings.identity import IdentitySettings
 from fluxa.apps.settings.tuning import QueueTuning
@@ -268,6 +268,23 @@ class Settings(IdentitySettings, frozen=True, kw_only=True, forbid_unknown_field
             + ". In a variable: the same as JSON."
         ),
     ] = msgspec.field(default_factory=dict)
+    alarm_targets: Annotated[
+        dict[str, AlarmTarget],
+        Meta(
+            description="Who is told of alarms, a table each: " + ", ".join(AlarmTarget.__struct_fields__) + ".",
+            extra=SECRET,
+        ),
+    ] = msgspec.field(default_factory=dict)
+    alarm_period_s: Annotated[float, Meta(ge=0.2, le=300, description="How often alarms are looked at.")] = 5.0
+    alarm_repeat_s: Annotated[
+        float, Meta(ge=1, le=604800, description="After which an alarm that fires unacknowledged is told again.")
+    ] = 14400.0
+    alarm_expected: Annotated[
+        str, Meta(description="Services that must be heard of, with commas between, whether they ever were or not.")
+    ] = ""
+    database_cores: Annotated[
+        int, Meta(ge=0, le=4096, description="Processors of a database on another machine; 0: nobody knows.")
+    ] = 0
     runbook_url: Annotated[
         str,
         Meta(description="Where runbooks are read: their ids are put behind it, or in the place of {runbook}."),

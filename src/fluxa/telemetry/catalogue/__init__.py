@@ -1,5 +1,6 @@
 """Every signal, metric and label of Fluxa, once. A house test compares these lists with the code."""
 
+from fluxa.telemetry.catalogue.alarms import AlarmTold
 from fluxa.telemetry.catalogue.audit import ActRecorded, LedgerAnchored
 from fluxa.telemetry.catalogue.identity import TokenRefused
 from fluxa.telemetry.catalogue.metrics import LOG_FIELDS, METRICS, Kind, Metric
@@ -48,6 +49,7 @@ __all__ = [
     "LOG_FIELDS",
     "METRICS",
     "ActRecorded",
+    "AlarmTold",
     "BreakerChanged",
     "CallEnding",
     "CallFinished",

@@ -206,6 +206,10 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("fluxa_ledger_anchors_total", Kind.COUNTER, "Anchors of the audit log that were written"),
     Metric("fluxa_cron_lateness_seconds", Kind.HISTOGRAM, "Seconds from a due time to its run", (), _LATE),
+    Metric("fluxa_alarm_firing", Kind.GAUGE, "Subjects of an alarm that fire", ("alarm", "severity")),
+    Metric("fluxa_alarm_value", Kind.GAUGE, "What an alarm that is not well has found", ("alarm", "subject")),
+    Metric("fluxa_alarm_notices_total", Kind.COUNTER, "What was told of alarms", ("alarm", "notice")),
+    Metric("fluxa_alarm_evaluation_age_seconds", Kind.GAUGE, "Seconds since alarms were last looked at"),
 )
 """All metrics."""
 

@@ -1,27 +1,181 @@
-"""`fluxa alarm`: the alarms there are."""
+"""`fluxa alarm`: which alarms there are, how they stand, take them on, silence them, see whether messages arrive."""
 
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from fluxa.apps.operations.alarms import alarm_rules
+from fluxa.apps.database import migrated
+from fluxa.apps.operations.alarms import alarm_rules, targets_of
+from fluxa.apps.settings import Settings
 from fluxa.cli import output
+from fluxa.cli.commands.ground import opened, whoami
+from fluxa.cli.errors import CommandError, stderr
+from fluxa.kernel.clock import SystemClock
+from fluxa.kernel.errors import ErrorCode
+from fluxa.kernel.ids import Tenant
+from fluxa.operations.alarms.notices import QUEUE, send_test
 from fluxa.operations.alarms.rule import Rule
-from fluxa.operations.alarms.rules import prometheus
+from fluxa.operations.alarms.rules import link, prometheus, rule_named
+from fluxa.operations.alarms.store import Alarm, AlarmStore, Silence
+from fluxa.operations.ledger.ledger import Ledger
+from fluxa.queue.producer import Producer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="See what needs somebody, and why.")
 
+T = TypeVar("T")
+Name = Annotated[str, typer.Argument(metavar="ALARM", help="As fluxa alarm rules shows it.")]
+Subject = Annotated[str | None, typer.Option("--subject", help="Only this queue, service or schedule.")]
 
-@app.callback()
-def group() -> None:
-    """See what needs somebody, and why."""
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_STALE_S = 60.0
+
+
+@app.command("list")
+def list_alarms(context: typer.Context, as_json: output.AsJson = False) -> None:
+    """Show which alarms fire, are about to, or are not known."""
+
+    async def read(store: AlarmStore) -> tuple[list[Alarm], list[Silence], tuple[str, float] | None]:
+        return await store.all(), await store.silences(), await store.turn()
+
+    alarms, silences, turn = _with_store(context, read)
+    if as_json:
+        for one in alarms:
+            output.print_json(_facts(one, silences))
+    else:
+        output.print_table(
+            ("alarm", "subject", "state", "since", "value", "taken on by", "detail"),
+            (
+                (
+                    one.alarm,
+                    one.subject,
+                    _state(one, silences),
+                    output.moment(one.standing.since),
+                    "" if one.standing.value is None else f"{one.standing.value:.4g}",
+                    one.acked_by,
+                    one.standing.detail,
+                )
+                for one in alarms
+            ),
+            empty="All is well, as far as it is known.",
+        )
+    if turn is None or turn[1] > _STALE_S:
+        age = "" if turn is None else f" since {turn[1]:.0f} s"
+        stderr().print(f"Nobody looks at alarms{age}: fluxa station (or fluxa up) does.", markup=False)
+
+
+@app.command()
+def show(context: typer.Context, name: Name, as_json: output.AsJson = False) -> None:
+    """Show one alarm whole: when it fires, where it does, what happened."""
+    settings = output.effective(context).settings
+    rule = rule_named(alarm_rules(settings), name)
+
+    async def read(store: AlarmStore) -> dict[str, Any]:
+        silences = await store.silences()
+        return {
+            "rule": {**_rule(rule), "runbook_url": link(rule.runbook, settings.runbook_url)},
+            "alarms": [_facts(one, silences) for one in await store.all() if one.alarm == rule.name],
+            "history": await store.history(rule.name, limit=20),
+        }
+
+    found = _with_store(context, read)
+    if as_json:
+        output.print_json(found)
+        return
+    output.print_table(
+        ("", ""), ((what, value) for what, value in found["rule"].items() if value is not None), empty=""
+    )
+    output.print_table(
+        ("subject", "state", "value", "detail"),
+        ((one["subject"], one["state"], one["value"], one["detail"]) for one in found["alarms"]),
+        empty="It is well everywhere.",
+    )
+    output.print_table(
+        ("at", "subject", "what", "value", "by", "detail"),
+        ((output.moment(one.at), one.subject, one.what, one.value, one.by, one.detail) for one in found["history"]),
+        empty="Nothing has happened yet.",
+    )
+
+
+@app.command()
+def ack(
+    context: typer.Context,
+    name: Name,
+    subject: Subject = None,
+    note: Annotated[str, typer.Option(help="For the others.")] = "",
+) -> None:
+    """Take on an alarm that fires: it is told no more until it is over."""
+    rule = rule_named(alarm_rules(output.effective(context).settings), name)
+    subjects = _with_store(context, lambda store: store.ack(rule.name, subject, by=whoami(), note=note))
+    stderr().print(f"{rule.name} is yours{_listed(subjects)}. First: {rule.first_action}", markup=False)
+
+
+@app.command()
+def unack(context: typer.Context, name: Name, subject: Subject = None) -> None:
+    """Give an alarm back: it is told again."""
+    rule = rule_named(alarm_rules(output.effective(context).settings), name)
+    subjects = _with_store(context, lambda store: store.unack(rule.name, subject, by=whoami()))
+    stderr().print(f"{rule.name} is nobody's{_listed(subjects)}.", markup=False)
+
+
+@app.command()
+def silence(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option("--reason", help="For whoever wonders about the quiet.")],
+    name: Annotated[str | None, typer.Argument(metavar="ALARM", help="Without one: all alarms.")] = None,
+    subject: Subject = None,
+    for_: Annotated[str, typer.Option("--for", metavar="TIME", help="90s, 30m, 2h or 7d; 30 days at most.")] = "1h",
+) -> None:
+    """Tell nothing of an alarm for a while; it is looked at all the same."""
+    rule = None if name is None else rule_named(alarm_rules(output.effective(context).settings), name).name
+    made = _with_store(
+        context, lambda store: store.silence(rule, subject, by=whoami(), reason=reason, for_s=_seconds(for_))
+    )
+    stderr().print(
+        f"{rule or 'All alarms'} silenced until {output.moment(made.ends_at)}; "
+        f"to end it before: fluxa alarm unsilence {made.silence_id}",
+        markup=False,
+    )
+
+
+@app.command()
+def unsilence(
+    context: typer.Context,
+    silence_id: Annotated[int, typer.Argument(metavar="SILENCE", help="As fluxa alarm silences shows it.")],
+) -> None:
+    """End a silence now."""
+    _with_store(context, lambda store: store.unsilence(silence_id, by=whoami()))
+    stderr().print(f"Silence {silence_id} has ended.", markup=False)
+
+
+@app.command()
+def silences(
+    context: typer.Context,
+    ended: Annotated[bool, typer.Option("--all", help="Those that have ended, too.")] = False,
+    as_json: output.AsJson = False,
+) -> None:
+    """Show what is silenced, by whom and why."""
+    found = _with_store(context, lambda store: store.silences(ended=ended))
+    if as_json:
+        for one in found:
+            output.print_json(one)
+        return
+    output.print_table(
+        ("silence", "alarm", "subject", "until", "by", "reason"),
+        (
+            (one.silence_id, one.alarm or "all", one.subject or "all", output.moment(one.ends_at), one.by, one.reason)
+            for one in found
+        ),
+        empty="Nothing is silenced.",
+    )
 
 
 @app.command()
 def rules(
     context: typer.Context,
     as_json: output.AsJson = False,
-    as_prometheus: bool = typer.Option(False, "--prometheus", help="As a rules file for Prometheus."),
+    as_prometheus: Annotated[bool, typer.Option("--prometheus", help="As a rules file for Prometheus.")] = False,
 ) -> None:
     """Show which alarms there are, when each fires, and what to do first."""
     settings = output.effective(context).settings
@@ -32,7 +186,7 @@ def rules(
         return
     if as_json:
         for rule in found:
-            output.print_json(_facts(rule))
+            output.print_json(_rule(rule))
         return
     output.print_table(
         ("alarm", "severity", "fires when", "for", "runbook", "first action"),
@@ -51,9 +205,77 @@ def rules(
     )
 
 
-def _facts(rule: Rule) -> dict[str, Any]:
+@app.command()
+def test(context: typer.Context) -> None:
+    """Send a marked message to everybody who is told of alarms, the way that alarms go."""
+    settings = output.effective(context).settings
+    for record_id in asyncio.run(_send_test(settings)):
+        print(record_id)
+    stderr().print("The messages are on their way; fluxa dlq list --queue alarm_notify shows those that are lost.")
+
+
+async def _send_test(settings: Settings) -> list[str]:
+    clock = SystemClock()
+    async with opened(settings, "alarm") as on:
+        await on.backend.create(QUEUE)
+        return await send_test(
+            Producer(on.backend, on.registry, clock),
+            targets_of(settings),
+            by=whoami(),
+            now=clock.now(),
+            runbook_url=settings.runbook_url,
+        )
+
+
+def _with_store(context: typer.Context, work: Callable[[AlarmStore], Awaitable[T]]) -> T:
+    settings = output.effective(context).settings
+
+    async def run() -> T:
+        async with migrated(settings, "alarm") as database:
+            return await work(AlarmStore(database, tenant=Tenant(settings.default_tenant), audit=Ledger(database)))
+
+    return asyncio.run(run())
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text[:-1]) * _UNITS_S[text[-1:]]
+    except (KeyError, ValueError):
+        raise CommandError(
+            ErrorCode.INVALID_REQUEST, f"{text!r} is no time.", action="Write it as 90s, 30m, 2h or 7d."
+        ) from None
+
+
+def _state(alarm: Alarm, silenced: list[Silence]) -> str:
+    unknown = " (not known)" if alarm.standing.unknown_since is not None else ""
+    quiet = " (silenced)" if any(one.covers(alarm.alarm, alarm.subject) for one in silenced) else ""
+    return f"{alarm.standing.phase}{unknown}{quiet}"
+
+
+def _facts(alarm: Alarm, silenced: list[Silence]) -> dict[str, Any]:
+    standing = alarm.standing
+    return {
+        "alarm": alarm.alarm,
+        "subject": alarm.subject,
+        "state": standing.phase,
+        "unknown": standing.unknown_since is not None,
+        "since": standing.since,
+        "value": standing.value,
+        "detail": standing.detail,
+        "acked_by": alarm.acked_by,
+        "ack_note": alarm.ack_note,
+        "silenced": any(one.covers(alarm.alarm, alarm.subject) for one in silenced),
+    }
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
     names = (
         *("name", "title", "measure", "per", "comparison", "threshold", "clear_at", "for_s", "clear_after_s"),
         *("window_s", "count_min", "unknown_after_s", "severity", "cause", "first_action", "runbook", "enabled"),
     )
     return {name: getattr(rule, name) for name in names}
+
+
+def _listed(subjects: list[str]) -> str:
+    named = [subject for subject in subjects if subject]
+    return f": {', '.join(named)}" if named else ""

@@ -1,0 +1,241 @@
+"""Makes readings for rules out of what is known of queues, processes, schedules and the database."""
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.operations.alarms.load import DatabaseLoad, Load
+from fluxa.operations.alarms.rule import Measure, Reading, Rule
+from fluxa.operations.alarms.samples import (
+    DENIED,
+    FAILED,
+    PERIOD_S,
+    REQUESTS,
+    SERVER_ERRORS,
+    WORKED,
+    Process,
+    Samples,
+)
+from fluxa.operations.cron.schedules import Schedules
+from fluxa.operations.cron.schedules import Standing as ScheduleStanding
+from fluxa.queue.health.facts import QueueHealth, Snapshot, State
+from fluxa.queue.health.snapshot import HealthReader
+from fluxa.queue.registry import Registry
+
+LEDGER_FAULTS, TENANT_FAULTS = "ledger_faults", "tenant_faults"
+"""Gauges that the processes write which verify the ledger and check the policies."""
+_ALIVE_S = 3 * PERIOD_S
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The readings of one rule.
+
+    Attributes:
+        readings: one a subject.
+        failed: why none could be taken; then nothing is known of any subject. Empty if they could.
+    """
+
+    readings: Sequence[Reading] = ()
+    failed: str = ""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one turn has looked at already: several rules ask for the same."""
+
+    queues: Snapshot | None = None
+    processes: Sequence[Process] | None = None
+    schedules: Sequence[ScheduleStanding] | None = None
+    load: Load | None = None
+    increases: dict[float, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+
+
+class Measures:
+    """Looks at everything that rules look at.
+
+    Args:
+        samples: what processes have counted.
+        reader: takes snapshots of queues.
+        registry: says what queues may hold.
+        schedules: the schedules.
+        load: how busy the database is.
+        now: the time of day.
+        expected: services that must be heard of, whether they ever were or not.
+    """
+
+    def __init__(
+        self,
+        *,
+        samples: Samples,
+        reader: HealthReader,
+        registry: Registry,
+        schedules: Schedules,
+        load: DatabaseLoad,
+        now: Callable[[], dt.datetime],
+        expected: Sequence[str] = (),
+    ) -> None:
+        self._samples = samples
+        self._reader = reader
+        self._registry = registry
+        self._schedules = schedules
+        self._load = load
+        self._now = now
+        self._expected = expected
+
+    async def read(self, rules: Sequence[Rule]) -> Mapping[str, Found]:
+        """The readings of each rule by its name; what fails is told there, and never raised."""
+        seen = _Seen()
+        found: dict[str, Found] = {}
+        for rule in rules:
+            try:
+                found[rule.name] = Found(await self._of(rule, seen))
+            except Exception as error:  # noqa: BLE001 - what is not known is UNKNOWN, and the other rules go on
+                known = error if isinstance(error, FluxaError) else FluxaError(ErrorCode.INTERNAL, repr(error))
+                found[rule.name] = Found(failed=f"{known.code}: {known.detail}")
+        return found
+
+    async def _of(self, rule: Rule, seen: _Seen) -> Sequence[Reading]:
+        readings: Sequence[Reading]
+        match rule.measure:
+            case Measure.FAILED_WORK_SHARE | Measure.SERVER_ERROR_SHARE | Measure.AUTHENTICATION_FAILURES:
+                if rule.window_s not in seen.increases:
+                    seen.increases[rule.window_s] = await self._samples.increase(rule.window_s)
+                readings = counted(rule, seen.increases[rule.window_s])
+            case Measure.SILENT_PROCESS:
+                readings = silent(await self._processes(seen), self._expected)
+            case Measure.LEDGER_FAULTS:
+                readings = gauged(await self._processes(seen), LEDGER_FAULTS)
+            case Measure.TENANT_FAULTS:
+                readings = gauged(await self._processes(seen), TENANT_FAULTS)
+            case Measure.DATABASE_CPU:
+                load = seen.load = seen.load or await self._load.read()
+                readings = (Reading("", load.percent, "; ".join((load.how, *load.queries))),)
+            case Measure.MISSED_SCHEDULE:
+                seen.schedules = await self._schedules.all() if seen.schedules is None else seen.schedules
+                readings = [_overdue(one, self._now()) for one in seen.schedules]
+            case (
+                Measure.DEAD_LETTERS
+                | Measure.TAMPERED_LETTERS
+                | Measure.QUEUE_DEPTH
+                | Measure.QUEUE_AGE
+                | Measure.UNSERVED_QUEUE
+            ):
+                seen.queues = seen.queues or await self._reader.read()
+                own = [one for one in seen.queues.queues if not one.foreign]
+                readings = [_of_queue(rule.measure, one, self._registry) for one in own]
+            case _:
+                assert_never(rule.measure)
+        return readings
+
+    async def _processes(self, seen: _Seen) -> Sequence[Process]:
+        if seen.processes is None:
+            seen.processes = await self._samples.processes()
+        return seen.processes
+
+
+def counted(rule: Rule, increase: Mapping[str, Mapping[str, float]]) -> Sequence[Reading]:
+    """Shares and rates from what was counted in the rule's window."""
+    if not increase:
+        reason = f"No process was heard of in the last {rule.window_s:.0f} s."
+        return (Reading("", None, reason),) if not rule.per else ()
+    if rule.measure is Measure.SERVER_ERROR_SHARE:
+        return [
+            _share(rule, service, of.get(SERVER_ERRORS, 0.0), of[REQUESTS])
+            for service, of in increase.items()
+            if REQUESTS in of
+        ]
+    total = {name: sum(of.get(name, 0.0) for of in increase.values()) for name in (WORKED, FAILED, DENIED)}
+    if rule.measure is Measure.FAILED_WORK_SHARE:
+        return (_share(rule, "", total[FAILED], total[WORKED]),)
+    a_minute = 60.0 * total[DENIED] / rule.window_s
+    return (Reading("", a_minute, f"{total[DENIED]:.0f} in {rule.window_s:.0f} s"),)
+
+
+def _share(rule: Rule, subject: str, part: float, whole: float) -> Reading:
+    detail = f"{part:.0f} of {whole:.0f} in {rule.window_s:.0f} s"
+    if whole < rule.count_min:
+        return Reading(subject, 0.0, f"{detail}: too few to judge")
+    return Reading(subject, 100.0 * part / whole if whole else 0.0, detail)
+
+
+def silent(processes: Sequence[Process], expected: Sequence[str] = ()) -> Sequence[Reading]:
+    """For how long processes have been silent that did not say goodbye and have no successor, the longest a service.
+
+    A process that began after another one of its service was last heard of takes its place.
+    """
+    readings = []
+    for service in sorted({*(one.service for one in processes), *expected}):
+        of = [one for one in processes if one.service == service]
+        alive = sorted(one.started_age_s for one in of if not one.ended and one.age_s <= _ALIVE_S)
+        missing: list[Process] = []
+        for one in sorted(
+            (one for one in of if not one.ended and one.age_s > _ALIVE_S), key=lambda one: one.age_s, reverse=True
+        ):
+            successor = next((started_s for started_s in reversed(alive) if started_s <= one.age_s), None)
+            if successor is None:
+                missing.append(one)
+            else:
+                alive.remove(successor)
+        if missing:
+            longest = missing[0]
+            detail = ", ".join(f"pid {one.pid} on {one.host}, silent for {one.age_s:.0f} s" for one in missing[:5])
+            readings.append(Reading(service, longest.age_s, detail))
+        elif service in expected and not any(not one.ended and one.age_s <= _ALIVE_S for one in of):
+            since_s = min((one.age_s for one in of), default=7 * 86400.0)
+            readings.append(Reading(service, since_s, "It should run, and none does."))
+        else:
+            readings.append(Reading(service, 0.0))
+    return readings
+
+
+def gauged(processes: Sequence[Process], name: str) -> Sequence[Reading]:
+    """The latest value of a gauge; nothing, where no process has it."""
+    latest = min((one for one in processes if name in one.gauges), key=lambda one: one.age_s, default=None)
+    return () if latest is None else (Reading("", latest.gauges[name], f"as {latest.service} found"),)
+
+
+def _overdue(standing: ScheduleStanding, now: dt.datetime) -> Reading:
+    name = standing.schedule.name
+    if not standing.enabled:
+        return Reading(name, 0.0, "It is disabled.")
+    late_s = max(0.0, (now - standing.next_at).total_seconds())
+    return Reading(name, late_s, f"due at {standing.next_at:%Y-%m-%d %H:%M:%SZ}")
+
+
+def _of_queue(measure: Measure, health: QueueHealth, registry: Registry) -> Reading:
+    name, marks = health.queue, registry.get(health.queue).watermarks
+    unmeasured = health.unknown.get("metrics", "It was not measured.")
+    value: float | None = None
+    match measure:
+        case Measure.DEAD_LETTERS:
+            value = health.dead
+            codes = sorted((health.dead_by_code or {}).items())
+            detail = ", ".join(f"{count} {code}" for code, count in codes)
+        case Measure.TAMPERED_LETTERS:
+            detail = health.unknown.get("dead_by_code", "")
+            if health.dead_by_code is not None:
+                value = float(health.dead_by_code.get(ErrorCode.HASH_MISMATCH, 0))
+        case Measure.QUEUE_DEPTH:
+            return _against(name, health.queue_length, marks.depth, "messages", unmeasured)
+        case Measure.QUEUE_AGE:
+            return _against(name, health.oldest_age_s, marks.oldest_age_s, "s", unmeasured)
+        case Measure.UNSERVED_QUEUE:
+            detail = health.unknown.get("reports", f"{health.queue_length} messages")
+            if health.queue_length is not None and health.workers is not None:
+                value = float(health.state is State.UNSERVED)
+        case _:
+            raise FluxaError(ErrorCode.INTERNAL, f"{measure} is not of a queue.")
+    return Reading(name, value, detail or (unmeasured if value is None else ""))
+
+
+def _against(name: str, value: float | None, mark: float | None, unit: str, unmeasured: str) -> Reading:
+    if mark is None:
+        return Reading(name, 0.0, "It has no watermark.")
+    if value is None:
+        return Reading(name, None, unmeasured)
+    # A mark of nothing is exceeded by anything.
+    percent = 100.0 * value / mark if mark else (200.0 if value else 0.0)
+    return Reading(name, percent, f"{value:.0f} {unit}, where {mark:g} are the mark")

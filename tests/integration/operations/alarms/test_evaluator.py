@@ -1,0 +1,289 @@
+"""Alarms on a real Postgres: faults are measured, told once through the queue, taken on, silenced, and resolved."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from fluxa.auth.audit import Act
+from fluxa.kernel.clock import SystemClock
+from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.kernel.ids import Tenant
+from fluxa.operations.alarms.evaluator import Evaluator, EvaluatorConfig
+from fluxa.operations.alarms.load import DatabaseLoad
+from fluxa.operations.alarms.measuring import Measures
+from fluxa.operations.alarms.notices import QUEUE
+from fluxa.operations.alarms.rule import Rule, Severity
+from fluxa.operations.alarms.rules import RULES
+from fluxa.operations.alarms.samples import FAILED, REQUESTS, SERVER_ERRORS, WORKED, Sampler, Samples
+from fluxa.operations.alarms.store import Alarm, AlarmStore
+from fluxa.operations.cron.schedules import Schedules
+from fluxa.postgres.pool import Database
+from fluxa.postgres.transaction import Transaction
+from fluxa.queue.backend import Settlement
+from fluxa.queue.backends.pgmq import PgmqBackend, PgmqInsight
+from fluxa.queue.health.snapshot import HealthReader
+from fluxa.queue.outcome import DONE, Dead
+from fluxa.queue.producer import Producer
+from fluxa.queue.registry import QueueSpec, Registry, Watermarks, built_in
+from fluxa.telemetry.catalogue import AlarmTold, silent
+from fluxa.testing.signals import Signals
+
+CLOCK = SystemClock()
+
+
+class Recorder:
+    """An `Audit` that remembers."""
+
+    def __init__(self) -> None:
+        self.acts: list[Act] = []
+
+    async def record(self, _tx: Transaction, act: Act) -> None:
+        self.acts.append(act)
+
+
+class Stand:
+    """An evaluator with short times, and what it looks at."""
+
+    def __init__(self, database: Database, rules: Sequence[Rule] = RULES) -> None:
+        self.database = database
+        self.signals = Signals()
+        self.registry = Registry(
+            [QueueSpec("jobs", watermarks=Watermarks(depth=2)), *(one for one in built_in() if one.name == QUEUE)]
+        )
+        self.backend = PgmqBackend(database, listener=None, notifier=None, clock=CLOCK)
+        self.rules = [dataclasses.replace(rule, for_s=0.0, clear_after_s=0.0, unknown_after_s=0.0) for rule in rules]
+        self.recorder = Recorder()
+        self.store = AlarmStore(database, tenant=Tenant("default"), audit=self.recorder)
+        self.producer = Producer(self.backend, self.registry, CLOCK)
+
+    def evaluator(self, name: str = "one", *, repeat_s: float = 3600.0) -> Evaluator:
+        reader = HealthReader(
+            database=self.database,
+            backend=self.backend,
+            insight=PgmqInsight(self.database),
+            registry=self.registry,
+            clock=CLOCK,
+            hook=silent,
+        )
+        measures = Measures(
+            samples=Samples(self.database),
+            reader=reader,
+            registry=self.registry,
+            schedules=Schedules(self.database),
+            load=DatabaseLoad(self.database, clock=CLOCK),
+            now=CLOCK.now,
+        )
+        config = EvaluatorConfig(
+            rules=self.rules,
+            targets={"chat": Severity.WARNING, "pager": Severity.CRITICAL},
+            repeat_s=repeat_s,
+            runbook_url="https://books.example",
+        )
+        return Evaluator(self.database, measures, self.producer, config, clock=CLOCK, hook=self.signals.hear, name=name)
+
+    async def alarm(self, name: str, subject: str = "") -> Alarm | None:
+        return next((one for one in await self.store.all() if (one.alarm, one.subject) == (name, subject)), None)
+
+    async def messages(self) -> list[dict[str, Any]]:
+        found = []
+        while deliveries := await self.backend.claim(QUEUE, limit=10, lease_s=30):
+            found += [json.loads(record.body) for one in deliveries for record in one.records]
+            await self.backend.settle([Settlement(one, (DONE,) * len(one.records)) for one in deliveries])
+        return found
+
+    async def bury(self, code: str) -> None:
+        await self.producer.send("jobs", [b"{}"])
+        (one,) = await self.backend.claim("jobs", limit=1, lease_s=30)
+        await self.backend.settle([Settlement(one, (Dead(code, "it broke"),))])
+
+    async def count(self, process: str, service: str, counters: Mapping[str, float], *, ended: bool = False) -> None:
+        sampler = Sampler(self.database, process, service, lambda: (counters, {}), clock=CLOCK, hook=silent)
+        await sampler.write(ended=ended)
+
+
+@pytest.fixture
+async def stand(database: Database) -> Stand:
+    made = Stand(database)
+    for spec in made.registry:
+        await made.backend.create(spec.name)
+    return made
+
+
+def of(*names: str) -> list[Rule]:
+    return [rule for rule in RULES if rule.name in names]
+
+
+@pytest.mark.req("ALARM-2")
+async def test_a_parked_record_is_told_once_with_its_runbook_and_resolved_when_it_is_gone(stand: Stand) -> None:
+    evaluator = stand.evaluator()
+    assert await evaluator.evaluate()
+    assert await stand.alarm("DLQDepth", "jobs") is None
+    await stand.bury(ErrorCode.SCHEMA_VALIDATION)
+    await evaluator.evaluate()
+    await evaluator.evaluate()
+    alarm = await stand.alarm("DLQDepth", "jobs")
+    assert alarm is not None
+    assert (alarm.standing.phase, alarm.standing.value) == ("firing", 1.0)
+    told = [one for message in await stand.messages() for one in message["alarms"] if one["alarm"] == "DLQDepth"]
+    (one,) = told
+    assert one["notice"] == "firing"
+    assert one["runbook"] == "dlq-triage"
+    assert one["runbook_url"] == "https://books.example/dlq-triage"
+    assert "--queue jobs" in one["first_action"]
+    assert "SchemaValidation" in one["detail"]
+    await stand.database.execute("delete from pgmq.q_jobs_dlq")
+    await evaluator.evaluate()
+    assert await stand.alarm("DLQDepth", "jobs") is None
+    told = [one for message in await stand.messages() for one in message["alarms"] if one["alarm"] == "DLQDepth"]
+    assert [one["notice"] for one in told] == ["resolved"]
+    assert [one.what for one in await stand.store.history("DLQDepth")] == ["resolved", "firing"]
+
+
+@pytest.mark.req("ALARM-5")
+async def test_a_tampered_record_goes_to_the_pager_too_and_a_deep_queue_does_not(database: Database) -> None:
+    stand = Stand(database, of("TamperedRecords", "QueueDepthHigh"))
+    for spec in stand.registry:
+        await stand.backend.create(spec.name)
+    await stand.bury(ErrorCode.HASH_MISMATCH)
+    await stand.producer.send("jobs", [b"1", b"2", b"3"])
+    await stand.evaluator().evaluate()
+    by_target = {message["target"]: {one["alarm"] for one in message["alarms"]} for message in await stand.messages()}
+    assert by_target == {"chat": {"TamperedRecords", "QueueDepthHigh"}, "pager": {"TamperedRecords"}}
+
+
+@pytest.mark.req("ALARM-1", "ALARM-3")
+async def test_shares_are_of_all_processes_and_survive_a_restart(stand: Stand) -> None:
+    evaluator = stand.evaluator()
+    await stand.count("p1", "processor", {WORKED: 1000, FAILED: 0})
+    await stand.count("q1", "query", {REQUESTS: 100, SERVER_ERRORS: 5})
+    await stand.count("p2", "processor", {WORKED: 10, FAILED: 10})
+    await evaluator.evaluate()
+    errors, requests = await stand.alarm("ProcessorErrorRate"), await stand.alarm("APIGateway5xx", "query")
+    assert errors is None  # 10 of 1010 is below one percent
+    assert requests is not None
+    assert requests.standing.value == 5.0
+    await stand.count("p3", "processor", {WORKED: 10, FAILED: 10})  # p2 began again, and counts from nothing
+    await evaluator.evaluate()
+    errors = await stand.alarm("ProcessorErrorRate")
+    assert errors is not None
+    assert errors.standing.value == pytest.approx(100 * 20 / 1020)
+
+
+async def test_too_little_work_is_not_judged(stand: Stand) -> None:
+    await stand.count("p1", "processor", {WORKED: 3, FAILED: 3})
+    await stand.evaluator().evaluate()
+    assert await stand.alarm("ProcessorErrorRate") is None
+
+
+@pytest.mark.req("ALARM-5")
+async def test_a_process_that_says_goodbye_is_not_missed_and_one_that_falls_silent_is(stand: Stand) -> None:
+    await stand.count("a", "worker", {})
+    await stand.count("b", "query", {}, ended=True)
+    await stand.database.execute("update fluxa.process_samples set at = at - interval '1 minute'")
+    evaluator = stand.evaluator()
+    await evaluator.evaluate()
+    alarm = await stand.alarm("ProcessSilent", "worker")
+    assert alarm is not None
+    assert alarm.standing.phase == "firing"
+    assert "pid" in alarm.standing.detail
+    assert await stand.alarm("ProcessSilent", "query") is None
+    await stand.count("c", "worker", {})  # began after the other was last heard of
+    await evaluator.evaluate()
+    assert await stand.alarm("ProcessSilent", "worker") is None
+
+
+@pytest.mark.req("ALARM-4")
+async def test_a_busy_database_is_measured_by_its_processes_and_its_queries_are_named(stand: Stand) -> None:
+    load = DatabaseLoad(stand.database, clock=CLOCK)
+    first = await load.read()
+    assert first.percent is None
+    await stand.database.fetch_value("select count(*) from generate_series(1, 3000000)")
+    second = await load.read()
+    assert second.percent is not None
+    assert second.percent > 1.0
+
+
+async def test_what_cannot_be_measured_is_told_as_not_known_and_resolves_nothing(stand: Stand) -> None:
+    evaluator = stand.evaluator()
+    await stand.bury(ErrorCode.SCHEMA_VALIDATION)
+    await stand.count("a", "worker", {})
+    await stand.database.execute("update fluxa.process_samples set at = at - interval '1 minute'")
+    await evaluator.evaluate()
+    await stand.messages()
+    await stand.database.execute("alter table fluxa.process_samples rename to elsewhere")
+    await evaluator.evaluate()
+    alarm = await stand.alarm("ProcessSilent", "worker")
+    assert alarm is not None
+    assert (alarm.standing.phase, alarm.standing.value) == ("firing", None)
+    assert alarm.standing.unknown_since is not None
+    told = [one for message in await stand.messages() for one in message["alarms"]]
+    assert {one["notice"] for one in told if one["alarm"] == "ProcessSilent"} == {"unknown"}
+    await stand.database.execute("alter table fluxa.elsewhere rename to process_samples")
+    await evaluator.evaluate()
+    told = [one for message in await stand.messages() for one in message["alarms"]]
+    assert {one["notice"] for one in told if one["alarm"] == "ProcessSilent"} == {"known"}
+
+
+async def test_one_evaluator_looks_and_another_takes_over_when_it_leaves(stand: Stand) -> None:
+    one, two = stand.evaluator("one"), stand.evaluator("two")
+    assert await one.evaluate()
+    assert not await two.evaluate()
+    assert await one.evaluate()
+    await one.start()
+    await one.stop()
+    assert await two.evaluate()
+    assert not await one.evaluate()
+
+
+async def test_nothing_is_written_if_the_message_cannot_be(stand: Stand) -> None:
+    await stand.bury(ErrorCode.SCHEMA_VALIDATION)
+    await stand.database.execute("alter table pgmq.q_alarm_notify rename to elsewhere")
+    with pytest.raises(FluxaError):
+        await stand.evaluator().evaluate()
+    assert await stand.store.all() == []
+    assert await stand.store.history() == []
+    await stand.database.execute("alter table pgmq.elsewhere rename to q_alarm_notify")
+    await stand.evaluator().evaluate()
+    assert await stand.messages()
+
+
+async def test_what_is_taken_on_is_not_repeated_and_what_is_given_back_is(stand: Stand) -> None:
+    evaluator = stand.evaluator(repeat_s=0.0)
+    await stand.bury(ErrorCode.SCHEMA_VALIDATION)
+    await evaluator.evaluate()
+    with pytest.raises(FluxaError, match="Nothing of QueueDepthHigh fires"):
+        await stand.store.ack("QueueDepthHigh", None, by="key:1")
+    assert await stand.store.ack("DLQDepth", None, by="key:1", note="looking") == ["jobs"]
+    await stand.messages()
+    await evaluator.evaluate()
+    assert not [one for one in await stand.messages() if one["alarms"][0]["alarm"] == "DLQDepth"]
+    assert await stand.store.unack("DLQDepth", "jobs", by="key:1") == ["jobs"]
+    await evaluator.evaluate()
+    told = [one for message in await stand.messages() for one in message["alarms"] if one["alarm"] == "DLQDepth"]
+    assert [one["notice"] for one in told] == ["repeated"]
+    assert [act.action for act in stand.recorder.acts] == ["alarm.acknowledged", "alarm.unacknowledged"]
+
+
+async def test_a_silence_that_ends_lets_what_still_fires_be_told(database: Database) -> None:
+    stand = Stand(database, of("DLQDepth"))
+    for spec in stand.registry:
+        await stand.backend.create(spec.name)
+    evaluator = stand.evaluator()
+    made = await stand.store.silence("DLQDepth", None, by="key:1", reason="we know", for_s=600)
+    await stand.bury(ErrorCode.SCHEMA_VALIDATION)
+    await evaluator.evaluate()
+    alarm = await stand.alarm("DLQDepth", "jobs")
+    assert alarm is not None
+    assert alarm.standing.phase == "firing"
+    assert not await stand.messages()
+    await stand.store.unsilence(made.silence_id, by="key:1")
+    await evaluator.evaluate()
+    assert [one.notice for one in stand.signals.heard if isinstance(one, AlarmTold)] == ["firing"]
+    assert await stand.messages()
+    for reason, for_s in (("", 60.0), ("x", 0.0), ("x", 1e9)):
+        with pytest.raises(FluxaError):
+            await stand.store.silence(None, None, by="key:1", reason=reason, for_s=for_s)
+    assert [act.action for act in stand.recorder.acts] == ["alarm.silenced", "alarm.unsilenced"]
