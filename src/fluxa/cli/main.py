@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, _Place] = {
     "webhook": _Place("identity.webhook", "Sign webhooks as a provider does, and say why one is refused."),
     "audit": _Place("operations.audit", "See who did what, prove that nothing was altered, export it."),
     "db": _Place("db", "Start, stop, migrate and locate the database."),
+    "doctor": _Place("operations.doctor", "Find out what is wrong with this installation, and what to do."),
     "settings": _Place("settings", "Show the settings in force and where each came from."),
 }
 """All commands, in the order in which help lists them."""

@@ -166,6 +166,10 @@ class Database:
         """Raise `DatabaseUnavailableError` if Postgres does not answer."""
         await self.fetch_value(_SQL["ping"])
 
+    async def clock_s(self) -> float:
+        """What the server's clock says, in Unix seconds."""
+        return float(await self.fetch_value(_SQL["read_clock"]))
+
     async def execute(self, statement: str, *args: object) -> int:
         """Run one statement in its own transaction; the number of rows it touched."""
         async with self.connection() as handle:

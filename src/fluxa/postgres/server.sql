@@ -33,5 +33,8 @@ select set_config('role', 'fluxa_tenant', true),
        set_config('plan_cache_mode', 'force_custom_plan', true),
        set_config('statement_timeout', coalesce($2::text, current_setting('statement_timeout')), true)
 
+-- name: read_clock
+select extract(epoch from clock_timestamp())::float8
+
 -- name: ping
 select 1;

@@ -1,7 +1,7 @@
 """The settings of a process: what there is (fields), where values come from (sources), how they are shown (text)."""
 
 from fluxa.apps.settings.fields import FIELDS, NAMES, Settings, is_secret, listed
-from fluxa.apps.settings.sources import FILE_NAME, FILE_VARIABLE, PREFIX, Effective, environment_of, load
+from fluxa.apps.settings.sources import FILE_NAME, FILE_VARIABLE, PREFIX, Effective, environment_of, load, reread
 
 __all__ = [
     "FIELDS",
@@ -15,4 +15,5 @@ __all__ = [
     "is_secret",
     "listed",
     "load",
+    "reread",
 ]

@@ -11,6 +11,7 @@ from msgspec import Meta
 from fluxa.apps.settings.alarms import AlarmTarget, AlarmTuning
 from fluxa.apps.settings.external import ExternalQueue
 from fluxa.apps.settings.identity import IdentitySettings
+from fluxa.apps.settings.secret_notes import SecretNote
 from fluxa.apps.settings.tuning import QueueTuning
 from fluxa.apps.settings.webhooks import WebhookSource
 from fluxa.auth.webhooks import SchemeName
@@ -304,6 +305,17 @@ class Settings(IdentitySettings, frozen=True, kw_only=True, forbid_unknown_field
             "scheme: " + ", ".join(SchemeName) + ". In a variable: the same as JSON.",
             extra=SECRET,
         ),
+    ] = msgspec.field(default_factory=dict)
+    secret_files: Annotated[
+        dict[str, str],
+        Meta(
+            description="Files that hold secrets: the setting's name and a path. The variable of a secret with _FILE "
+            "behind it does the same for one. Tables are JSON there."
+        ),
+    ] = msgspec.field(default_factory=dict)
+    secret_notes: Annotated[
+        dict[str, SecretNote],
+        Meta(description="Who replaces a secret and when it ends, a table each: owner, expires. fluxa doctor tells."),
     ] = msgspec.field(default_factory=dict)
 
     audit_anchor_url: Annotated[

@@ -1,6 +1,6 @@
 """Gathers the settings in force, and is the only place that reads the environment.
 
-Lowest to highest: defaults, one TOML file, `FLUXA_*` variables, the command line.
+Lowest to highest: defaults, one TOML file, `FLUXA_*` variables, the command line. Secrets may be in files of their own.
 """
 
 import difflib
@@ -15,6 +15,7 @@ import msgspec
 
 from fluxa.apps.settings.agreement import check_together
 from fluxa.apps.settings.fields import FIELDS, NAMES, Settings, default_home, is_secret
+from fluxa.apps.settings.secret_files import SUFFIX, named_in, read_secret
 from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
@@ -22,6 +23,8 @@ PREFIX = "FLUXA_"
 FILE_VARIABLE = "FLUXA_SETTINGS"
 """Names the settings file; the one variable that is no setting itself."""
 FILE_NAME = "fluxa.toml"
+_FROM_FILE = "secret file"
+_SECRETS = frozenset(name for name in NAMES if is_secret(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,42 @@ def load(
         for name, value in layer.items():
             values[name] = _convert(name, value, source, file)
             sources[name] = source
+    values["secret_files"] = {**values.get("secret_files", {}), **named_in(variables, PREFIX, _SECRETS)}
+    _read_secrets(values, sources)
     settings = Settings(**values)
     check_together(settings)
     return Effective(settings=settings, sources=sources, file=file)
+
+
+def reread(settings: Settings) -> Settings:
+    """The same settings with what their secret files hold now.
+
+    Raises:
+        FluxaError: `Configuration`, for a file that cannot be read or holds what cannot be used.
+    """
+    found = {
+        name: _convert(name, read_secret(name, path), _FROM_FILE, None) for name, path in settings.secret_files.items()
+    }
+    changed = msgspec.structs.replace(settings, **found)
+    check_together(changed)
+    return changed
+
+
+def _read_secrets(values: dict[str, Any], sources: dict[str, str]) -> None:
+    """Fill in what is in files of its own.
+
+    Raises:
+        FluxaError: `Configuration`, also for a secret that is given twice: nobody could say which of them counts.
+    """
+    for name, path in values["secret_files"].items():
+        if name not in _SECRETS:
+            raise FluxaError(ErrorCode.CONFIGURATION, f"secret_files names {name}, which is no secret setting.")
+        if name in values:
+            raise FluxaError(
+                ErrorCode.CONFIGURATION, f"{name} is given by the {sources[name]} and as a file; give it once."
+            )
+        values[name] = _convert(name, read_secret(name, path), _FROM_FILE, None)
+        sources[name] = _FROM_FILE
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -81,7 +117,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
         for name, value in os.environ.items()  # noqa: TID251 - the one place that may
         if not name.startswith(PREFIX)
     }
-    values = {name: getattr(settings, name) for name in NAMES}
+    # What is in a file is read there by the child as well, so that it sees when the file changes.
+    values = {name: getattr(settings, name) for name in NAMES if name not in settings.secret_files}
     ours = {PREFIX + name.upper(): _written(value) for name, value in values.items() if value is not None}
     return {**kept, **ours, FILE_VARIABLE: os.devnull}
 
@@ -95,6 +132,8 @@ def _from_environment(variables: Mapping[str, str]) -> dict[str, str]:
     found = {
         name: value for name, value in variables.items() if name.startswith(PREFIX) and name != FILE_VARIABLE and value
     }
+    for name in named_in(variables, PREFIX, _SECRETS):
+        del found[PREFIX + name.upper() + SUFFIX]
     _refuse_unknown(found, [*(PREFIX + name.upper() for name in NAMES), FILE_VARIABLE], "The environment")
     return {name.removeprefix(PREFIX).lower(): value for name, value in found.items()}
 
@@ -145,9 +184,11 @@ def _convert(name: str, value: object, source: str, file: Path | None) -> object
             value = msgspec.json.decode(value)
         return msgspec.convert(value, FIELDS[name].type, strict=source == "file")
     except msgspec.DecodeError as error:
-        where = {"file": f"The settings file {file} sets", "environment": "The environment sets"}.get(
-            source, "The command line sets"
-        )
+        where = {
+            _FROM_FILE: "A secret file sets",
+            "file": f"The settings file {file} sets",
+            "environment": "The environment sets",
+        }.get(source, "The command line sets")
         shown = "a value that is not shown" if is_secret(name) else repr(value)
         problem = str(error).removesuffix(" - at `$`")
         raise FluxaError(ErrorCode.CONFIGURATION, f"{where} {name} to {shown}: {problem}.") from None

@@ -33,6 +33,9 @@ A setting is looked up in this order, the last one found wins:
 3. the environment variable `{PREFIX}` + the name in capitals, for example `{PREFIX}INGEST_PORT`;
 4. the command line: the options of a command, or `--set name=value` before it.
 
+A secret may be in a file of its own instead: the variable of its name with `_FILE` behind it, or a line of
+`secret_files`, names the file.
+
 A name that no setting has is refused, and the nearest one is suggested. `fluxa settings` prints what is in
 force and where it came from; secrets are masked.
 
@@ -46,7 +49,7 @@ def masked(name: str, value: object) -> str:
     if value is None or value == {}:
         return "none"
     if isinstance(value, Mapping):
-        return json.text({name: table.shown() for name, table in value.items()})
+        return json.text({name: part if isinstance(part, str) else part.shown() for name, part in value.items()})
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if not is_secret(name):
         return text

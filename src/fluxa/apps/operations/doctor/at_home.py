@@ -1,0 +1,78 @@
+"""What can be found out without asking anybody: secrets, their files, the disk. Not: what is reached by network."""
+
+import asyncio
+import datetime as dt
+import shutil
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from fluxa.apps.operations.doctor.examination import Finding, State
+from fluxa.apps.settings import Effective, Settings, is_secret
+from fluxa.operations.secrets import REGISTER, Note, Secret, judged
+
+_WARN_FREE: Final = 0.10
+_WARN_BYTES: Final = 2 * 1024**3
+_FAIL_BYTES: Final = 256 * 1024**2
+_GIB: Final = 1024**3
+
+
+def secrets(settings: Settings, *, today: dt.date) -> list[Finding]:
+    """Whether each secret of the register is there, of its form, and valid for a while yet."""
+    return [_secret(row, settings, today) for row in REGISTER]
+
+
+def _secret(row: Secret, settings: Settings, today: dt.date) -> Finding:
+    given = settings.secret_notes.get(row.setting)
+    note = Note(given.owner, given.expires) if given is not None else Note()
+    found = judged(row, getattr(settings, row.setting), note, today=today)
+    check, owner = f"secret {row.setting}", f" Its owner: {note.owner}." if note.owner else ""
+    if not found.is_set:
+        return Finding(check, State.OK, f"not set: {row.without}")
+    if found.wrong:
+        return Finding(check, State.FAIL, found.wrong, f"Get another one ({row.origin}) and set it.{owner}")
+    if found.ending:
+        return Finding(check, State.WARN, found.ending, f"Replace it before that ({row.origin}).{owner}")
+    return Finding(check, State.OK, f"set; {row.why}")
+
+
+async def settings_file(effective: Effective) -> Sequence[Finding]:
+    """Whether others on this machine can read secrets in the settings file or in files of their own."""
+    return await asyncio.to_thread(_files, effective)
+
+
+def _files(effective: Effective) -> Sequence[Finding]:
+    files = {name: Path(path).expanduser() for name, path in effective.settings.secret_files.items()}
+    in_file = [name for name, source in effective.sources.items() if source == "file" and is_secret(name)]
+    if effective.file is not None and in_file:
+        files["the settings file"] = effective.file
+    open_to_all = [str(file) for file in files.values() if _mode(file) & (stat.S_IRWXO | stat.S_IWGRP)]
+    if open_to_all:
+        return [
+            Finding(
+                "files with secrets",
+                State.WARN,
+                f"others may read or change {', '.join(sorted(set(open_to_all)))}",
+                "Take their rights away: chmod 600",
+            )
+        ]
+    return [Finding("files with secrets", State.OK, f"{len(set(files.values()))} files, none open to others")]
+
+
+def _mode(file: Path) -> int:
+    return file.stat().st_mode
+
+
+async def disk(settings: Settings) -> Sequence[Finding]:
+    """How much room is left where the embedded Postgres and the objects are."""
+    folder = settings.home_folder
+    while not folder.exists():
+        folder = folder.parent
+    usage = await asyncio.to_thread(shutil.disk_usage, folder)
+    said = f"{usage.free / _GIB:.1f} GiB free of {usage.total / _GIB:.1f} where {settings.home_folder} is"
+    if usage.free < _FAIL_BYTES:
+        return [Finding("disk", State.FAIL, said, "Make room now: Postgres stops when it cannot write.")]
+    if usage.free < _WARN_BYTES or usage.free < _WARN_FREE * usage.total:
+        return [Finding("disk", State.WARN, said, "Make room, or move home; see the page on retention.")]
+    return [Finding("disk", State.OK, said)]

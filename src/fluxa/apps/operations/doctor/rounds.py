@@ -1,0 +1,51 @@
+"""Which checks there are for these settings. Not: how each is made, or how they are shown."""
+
+import functools
+from collections.abc import Sequence
+from typing import Final
+
+from fluxa.apps.operations.doctor import at_home, reach
+from fluxa.apps.operations.doctor.examination import Check, Finding, State, examine, secret_values
+from fluxa.apps.settings import Effective, Settings
+from fluxa.kernel.clock import Clock
+
+TIMEOUT_S: Final = 10.0
+
+
+async def rounds(effective: Effective, clock: Clock, *, timeout_s: float = TIMEOUT_S) -> list[Finding]:
+    """Everything there is to say, in an order that people can follow.
+
+    Args:
+        effective: what the settings say, and where each came from.
+        clock: judges ends and clocks, and measures.
+        timeout_s: seconds that each check may take.
+    """
+    settings = effective.settings
+    url = reach.database_url(settings)
+    checks: dict[str, Check] = {
+        "secrets": functools.partial(_secrets, settings, clock),
+        "files with secrets": functools.partial(at_home.settings_file, effective),
+        "disk": functools.partial(at_home.disk, settings),
+    }
+    if url is None:
+        checks["postgres"] = _asleep
+    else:
+        checks["postgres"] = functools.partial(reach.postgres, settings, url, clock)
+        checks["listener"] = functools.partial(reach.listener, settings, url)
+        checks["queue engine"] = functools.partial(reach.queues, settings, url)
+    checks["valkey"] = functools.partial(reach.valkey, settings)
+    checks["object store"] = functools.partial(reach.objects, settings)
+    for name, given in settings.external_queues.items():
+        checks[f"endpoint {name}"] = functools.partial(
+            reach.endpoint, name, given.url, clock=clock, ca_file=given.ca_file
+        )
+    return await examine(checks, timeout_s=timeout_s, clock=clock, hidden=secret_values(settings))
+
+
+async def _secrets(settings: Settings, clock: Clock) -> Sequence[Finding]:
+    return at_home.secrets(settings, today=clock.now().date())
+
+
+async def _asleep() -> Sequence[Finding]:
+    said = "the embedded Postgres does not run, so its queues, clock and migrations are not known"
+    return [Finding("postgres", State.UNKNOWN, said, "Start it: fluxa up, or fluxa db start")]

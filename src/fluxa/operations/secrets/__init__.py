@@ -1,0 +1,6 @@
+"""The secrets that Fluxa can need, and whether each is there and of its form. Never a value; no I/O."""
+
+from fluxa.operations.secrets.register import REGISTER, Secret
+from fluxa.operations.secrets.rules import Judgement, Note, judged
+
+__all__ = ["REGISTER", "Judgement", "Note", "Secret", "judged"]
