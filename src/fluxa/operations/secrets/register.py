@@ -119,6 +119,12 @@ REGISTER: Final = (
         "as fluxa apikey create prints it",
     ),
     Secret(
+        "alarm_targets",
+        "reach those who are told of alarms",
+        "Discord, or whoever runs the receivers",
+        "nobody is told of alarms",
+    ),
+    Secret(
         "external_queues",
         "hold bearers and signing secrets of endpoints",
         "whoever runs the endpoints",

@@ -118,7 +118,7 @@ def _texts(value: object) -> list[str]:
     return []
 
 
-_HIDDEN_FIELDS: Final = frozenset({"bearer", "secrets", "url"})
+_HIDDEN_FIELDS: Final = frozenset({"bearer", "password", "secrets", "url"})
 
 
 def _is_deep(value: object) -> bool:
