@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.auth.principal import Reason, unauthenticated
+from fluxa.kernel.errors import FluxaError
 
 WINDOW_S = 300
 """How far a timestamp may be from our clock, in seconds, to either side."""
@@ -142,5 +143,5 @@ def _shown(name: bytes) -> str:
     return name.decode().title()
 
 
-def _refused(detail: str) -> FluxaError:
-    return FluxaError(ErrorCode.UNAUTHENTICATED, detail)
+def _refused(detail: str, reason: Reason = Reason.MALFORMED) -> FluxaError:
+    return unauthenticated(reason, detail)

@@ -1,9 +1,10 @@
-"""Who is calling, once that is proved."""
+"""Who is calling, once that is proved; and why one is turned away, as one word for logs and metrics."""
 
 import enum
 from dataclasses import dataclass
 
 from fluxa.auth.roles import Role
+from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
 
 
@@ -37,3 +38,55 @@ class Principal:
     kind: Kind = Kind.API_KEY
     subject: str = ""
     session_id: str | None = None
+
+
+class Reason(enum.StrEnum):
+    """Reasons; few, because they label metrics."""
+
+    MISSING = "missing"
+    """There was no credential."""
+    MALFORMED = "malformed"
+    """It cannot be read."""
+    UNKNOWN = "unknown"
+    """Nobody has it, or it was revoked."""
+    EXPIRED = "expired"
+    """Its time is over, or has not come."""
+    SIGNATURE = "signature"
+    """It was not made by whom it says, or for something else."""
+    REPLAYED = "replayed"
+    """It was used before."""
+    SESSION = "session"
+    """Its session has ended, or is another's."""
+    ROLE = "role"
+    """Its owner is known, and may not do this."""
+    TENANT = "tenant"
+    """Its owner is known, and of another tenant than those who may."""
+    OTHER = "other"
+    """Whatever says nothing closer."""
+
+
+class DeniedError(FluxaError):
+    """A caller is not known, or may not do what it wants.
+
+    Attributes:
+        reason: why, as one word.
+    """
+
+    def __init__(self, code: ErrorCode, reason: Reason, detail: str) -> None:
+        self.reason = reason
+        super().__init__(code, detail)
+
+
+def unauthenticated(reason: Reason, detail: str) -> DeniedError:
+    """The caller is not known."""
+    return DeniedError(ErrorCode.UNAUTHENTICATED, reason, detail)
+
+
+def forbidden(reason: Reason, detail: str) -> DeniedError:
+    """The caller is known, and may not."""
+    return DeniedError(ErrorCode.FORBIDDEN, reason, detail)
+
+
+def reason_of(error: FluxaError) -> Reason:
+    """Why a request was refused."""
+    return error.reason if isinstance(error, DeniedError) else Reason.OTHER

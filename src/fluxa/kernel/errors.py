@@ -57,6 +57,7 @@ class ErrorCode(enum.StrEnum):
     IDEMPOTENCY_IN_FLIGHT = "IdempotencyInFlight"
     IDEMPOTENCY_MISMATCH = "IdempotencyMismatch"
     OVERLOADED = "Overloaded"
+    RATE_LIMITED = "RateLimited"
     SHUTTING_DOWN = "ShuttingDown"
     SCHEMA_VERSION = "SchemaVersion"
     CONFIGURATION = "Configuration"
@@ -223,6 +224,9 @@ ERRORS: Mapping[ErrorCode, ErrorSpec] = MappingProxyType(
         ),
         ErrorCode.OVERLOADED: ErrorSpec(
             _T, 429, "More arrives than can be stored", "Repeat the request after the time in Retry-After."
+        ),
+        ErrorCode.RATE_LIMITED: ErrorSpec(
+            _T, 429, "This client calls too often", "Wait as long as Retry-After says; RateLimit says what is left."
         ),
         ErrorCode.SHUTTING_DOWN: ErrorSpec(
             _T, 503, "The service is shutting down", "Repeat the request; another process will take it."

@@ -103,8 +103,8 @@ class LogHook:
                 self._swept(signal)
             case c.ScheduleRan():
                 self._schedule(signal)
-            case c.TokenRefused():
-                self._logger.warning("token refused", reason=signal.reason)
+            case c.TokenRefused() | c.AuthenticationFailed():
+                self._access(signal)
             case (
                 c.StatementSlow()
                 | c.QueuePaused()
@@ -140,6 +140,13 @@ class LogHook:
     def _alarm(self, signal: c.AlarmTold) -> None:
         tell = self._logger.warning if signal.notice in ("firing", "repeated", "unknown") else self._logger.info
         tell("alarm told", **dataclasses.asdict(signal))
+
+    def _access(self, signal: c.TokenRefused | c.AuthenticationFailed) -> None:
+        match signal:
+            case c.TokenRefused():
+                self._logger.warning("token refused", reason=signal.reason)
+            case c.AuthenticationFailed():
+                self._logger.warning("Authentication failed", **dataclasses.asdict(signal))
 
     def _watching(self, signal: _OfWatching) -> None:
         """What is noticed of queues and of the database from outside."""

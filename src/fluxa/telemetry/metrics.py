@@ -175,8 +175,8 @@ class Metrics:
                 self._hear_call(signal)
             case c.ScheduleRan():
                 self._hear_schedule(signal)
-            case c.TokenRefused():
-                self._count("fluxa_tokens_refused_total", 1, signal.reason)
+            case c.TokenRefused() | c.AuthenticationFailed():
+                self._hear_access(signal)
             case c.ActRecorded() | c.LedgerAnchored():
                 self._hear_ledger(signal)
             case c.AlarmTold():
@@ -237,6 +237,14 @@ class Metrics:
                 self.set_gauge("fluxa_memory_guard_closed", isinstance(signal, c.MemoryLow))
             case c.LoopBlocked():
                 self._count("fluxa_loop_blocked_seconds_total", signal.blocked_s)
+
+    def _hear_access(self, signal: c.AuthenticationFailed | c.TokenRefused) -> None:
+        match signal:
+            case c.TokenRefused():
+                self._count("fluxa_tokens_refused_total", 1, signal.reason)
+            case c.AuthenticationFailed():
+                labels = (signal.route, str(signal.status), signal.reason)
+                self._count("fluxa_authentication_failures_total", 1, *labels)
 
     def _hear_request(self, signal: c.RequestServed) -> None:
         status = str(signal.status)

@@ -19,7 +19,9 @@ async def serving(app: App, *, before_stop: Callable[[], Awaitable[None]] | None
         before_stop: run before the server waits for open requests, as an app ends its streams.
     """
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, ws="none", http="httptools")
+    config = uvicorn.Config(
+        app, lifespan="off", log_config=None, access_log=False, ws="none", http="httptools", proxy_headers=False
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve([listener]), name="test server")
     while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn says it by a flag

@@ -9,7 +9,7 @@ import msgspec
 from fluxa.kernel.errors import ERRORS, ErrorCode
 from fluxa.web.problems import MEDIA_TYPE, Problem
 from fluxa.web.responses import JSON, json_response, send_response
-from fluxa.web.routes import UNCOUNTED, Auth, Call, Media, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import PAPERS, Auth, Call, Media, Operation, Receive, Route, Scope, Send
 
 PATH = "/openapi.json"
 
@@ -66,7 +66,7 @@ def route(routes: Sequence[Route], *, version: str) -> Route:
         await send_response(send, answer)
 
     operation = Operation("This document", responses={200: ("OpenAPI 3.1", {"type": "object"})})
-    row = Route("openapi", PATH, ("GET",), Auth.OPEN, serve, operation, UNCOUNTED)
+    row = Route("openapi", PATH, ("GET",), Auth.OPEN, serve, operation, PAPERS)
     answer = json_response(document([*routes, row], version=version))
     return row
 

@@ -9,7 +9,7 @@ from fluxa.kernel import json
 from fluxa.kernel.errors import ERRORS, ErrorCode, FluxaError
 from fluxa.kernel.ids import CorrelationId
 from fluxa.web.responses import Headers, Response, json_response, send_response
-from fluxa.web.routes import UNCOUNTED, Auth, Call, Operation, Receive, Route, Scope, Send
+from fluxa.web.routes import PAPERS, Auth, Call, Operation, Receive, Route, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -134,7 +134,7 @@ def route() -> Route:
         "What a problem means",
         responses={200: ("Its explanation.", ProblemKind), 404: ("There is none of this name.", None)},
     )
-    return Route("problem", "/problems/{code}", ("GET",), Auth.OPEN, _explain, operation, UNCOUNTED)
+    return Route("problem", "/problems/{code}", ("GET",), Auth.OPEN, _explain, operation, PAPERS)
 
 
 def _printable(text: str) -> str:

@@ -17,6 +17,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
+_MIB = 1024 * 1024
+
+
 class Auth(enum.StrEnum):
     """How a route knows its caller."""
 
@@ -70,6 +73,8 @@ class Bucket(enum.StrEnum):
     """What operators call."""
     WEBHOOK = "webhook"
     """What providers call."""
+    FAILED_CREDENTIALS = "failed_credentials"
+    """No route's: each credential that is refused, by the address it came from."""
 
 
 Endpoint = Callable[[Call, Scope, Receive, Send], Awaitable[None]]
@@ -116,15 +121,23 @@ class Terms:
         bucket: what its requests are counted in.
         roles: who may call it, where callers have roles; bindings in the database may narrow or widen this (SEC-2).
         platform: whether it acts on what all tenants share: then only callers of the default tenant may.
+        body_max_bytes: the longest body; a longer one is refused before it is read.
+        timeout_s: seconds that its endpoint may take, until its last byte.
+        origins: whose pages may read its answers in a browser: `https://host`, or `*` for all.
     """
 
     bucket: Bucket
     roles: frozenset[Role] = frozenset()
     platform: bool = False
+    body_max_bytes: int = _MIB
+    timeout_s: float = 60.0
+    origins: frozenset[str] = frozenset()
 
 
 UNCOUNTED = Terms(Bucket.NONE)
 """Health and metrics."""
+PAPERS = Terms(Bucket.NONE, origins=frozenset({"*"}))
+"""What explains the API itself, to pages too that show it."""
 
 
 @dataclass(frozen=True, slots=True)

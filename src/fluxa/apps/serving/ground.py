@@ -13,7 +13,8 @@ from fluxa.apps.serving.observe import Telemetry, observe
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.serving.server import Draining, limits_of, listen, serve, url_of
 from fluxa.apps.serving.sessions import keep_sessions
-from fluxa.apps.settings import Settings
+from fluxa.apps.settings import Settings, listed
+from fluxa.apps.settings.buckets import rules_of
 from fluxa.auth.api_keys import ApiKeys
 from fluxa.auth.key_guard import KeyGuard
 from fluxa.auth.sessions import Sessions
@@ -27,6 +28,7 @@ from fluxa.queue.health.reports import worker_id
 from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
 from fluxa.web.identity import Access, Guard, Identify, bearer
+from fluxa.web.limits import Addresses, Counting, Limiter, SharedWindows, networks
 from fluxa.web.routes import Auth, Route
 
 
@@ -100,6 +102,7 @@ class Ground:
                 identify=self.identify,
                 access=self.access,
                 guards=guards,
+                counting=self._counting(),
                 hook=self.told.hook,
                 logger=self.told.logger,
             ),
@@ -109,6 +112,16 @@ class Ground:
             ready=lambda: self.told.ready(self.service, address, self.tie),
             drain=begin_end,
         )
+
+    def _counting(self) -> Counting:
+        """The buckets, counted for all processes where there is a Valkey."""
+        limiter = Limiter(
+            rules_of(self.settings.buckets),
+            shared=None if self.valkey is None else SharedWindows(self.valkey),
+            clock=self.clock,
+            hook=self.told.hook,
+        )
+        return Counting(limiter, Addresses(networks(listed(self.settings.http_trusted_proxies))))
 
 
 @contextlib.asynccontextmanager

@@ -2,9 +2,10 @@
 
 import re
 
-from fluxa.apps.settings.fields import Settings
+from fluxa.apps.settings.fields import Settings, listed
 from fluxa.apps.settings.webhooks import check_webhooks
 from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.web.limits import networks
 
 _HOST = r"(?:\[[^\]/]*\]|[^:/@,\[\]]*)(?::\d+)?"
 _DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:[^@/]*@)?{_HOST}(?:,{_HOST})*(?:[/?].*)?\Z")
@@ -33,6 +34,7 @@ def check_together(settings: Settings) -> None:
         )
     _check_secrets(settings)
     check_webhooks(settings.webhook_secrets)
+    networks(listed(settings.http_trusted_proxies))
     rules = (
         ("database_pool_min", "database_pool_max"),
         ("event_max_bytes", "request_max_bytes"),

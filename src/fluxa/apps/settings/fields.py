@@ -9,12 +9,14 @@ import platformdirs
 from msgspec import Meta
 
 from fluxa.apps.settings.alarms import AlarmTarget, AlarmTuning
+from fluxa.apps.settings.buckets import BucketTuning
 from fluxa.apps.settings.external import ExternalQueue
 from fluxa.apps.settings.identity import IdentitySettings
 from fluxa.apps.settings.secret_notes import SecretNote
 from fluxa.apps.settings.tuning import QueueTuning
 from fluxa.apps.settings.webhooks import WebhookSource
 from fluxa.auth.webhooks import SchemeName
+from fluxa.web.routes import Bucket
 
 SECRET = {"secret": True}
 """Marks a setting that is never shown in full."""
@@ -111,6 +113,13 @@ class Settings(IdentitySettings, frozen=True, kw_only=True, forbid_unknown_field
         int, Meta(ge=1, le=65535, description="Connections the kernel keeps waiting for a service.")
     ] = 2048
     http_keep_alive_s: Annotated[int, Meta(ge=1, le=3600, description="How long an idle connection is kept open.")] = 75
+    http_trusted_proxies: Annotated[
+        str,
+        Meta(
+            description="Addresses and networks of proxies whose X-Forwarded-For is believed, with commas between. "
+            "Without them all clients behind a proxy are one."
+        ),
+    ] = ""
     http_body_timeout_s: Annotated[
         float, Meta(gt=0, le=3600, description="How long a request's body may take to arrive.")
     ] = 30.0
@@ -243,6 +252,14 @@ class Settings(IdentitySettings, frozen=True, kw_only=True, forbid_unknown_field
         str | None, Meta(description="The static secret that legacy mode accepts.", extra=SECRET)
     ] = None
 
+    buckets: Annotated[
+        dict[Bucket, BucketTuning],
+        Meta(
+            description="How often one client may call, a table a bucket: "
+            + ", ".join(BucketTuning.__struct_fields__)
+            + ". In a variable: the same as JSON."
+        ),
+    ] = msgspec.field(default_factory=dict)
     api_key: Annotated[
         str | None,
         Meta(description="API key that fluxa's commands send. None: the key in home/credentials.json.", extra=SECRET),

@@ -1,6 +1,7 @@
 """`POST /v1/events`: from the wire to the door and back. Not: what an event is, or how it is stored."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fluxa.auth.roles import SENDERS
 from fluxa.events.ingest.door import Door, Sender
@@ -45,7 +46,17 @@ def routes(door: Door, bodies: Bodies, keys: RequestKeys) -> Sequence[Route]:
                 answer = await keys.run(principal.tenant, key, fingerprint(scope, body), take)
         await send_response(send, answer)
 
-    return (Route("events_post", "/v1/events", ("POST",), Auth.BEARER, post_events, _OPERATION, _SEND),)
+    return (
+        Route(
+            "events_post",
+            "/v1/events",
+            ("POST",),
+            Auth.BEARER,
+            post_events,
+            _OPERATION,
+            replace(_SEND, body_max_bytes=bodies.max_bytes),
+        ),
+    )
 
 
 def respond(results: Sequence[Result | FluxaError], head: Head, correlation_id: CorrelationId) -> Response:

@@ -1,6 +1,7 @@
 """`/v1/schemas`: register, read, list and remove the JSON Schema of an event type. Not: what a schema means."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -47,7 +48,7 @@ def schema_routes(registry: SchemaRegistry, store: SchemaStore, bodies: Bodies) 
     return (
         Route("schemas_list", "/v1/schemas", ("GET",), Auth.BEARER, show, _LIST, _SHOW),
         Route("schemas_get", path, ("GET",), Auth.BEARER, get, _GET, _SHOW),
-        Route("schemas_put", path, ("PUT",), Auth.BEARER, put, _PUT, _CHANGE),
+        Route("schemas_put", path, ("PUT",), Auth.BEARER, put, _PUT, replace(_CHANGE, body_max_bytes=bodies.max_bytes)),
         Route("schemas_delete", path, ("DELETE",), Auth.BEARER, remove, _DELETE, _CHANGE),
     )
 

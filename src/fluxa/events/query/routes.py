@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fluxa.auth.roles import READERS
@@ -175,6 +175,7 @@ _GET = Operation(
     },
 )
 _READ = Terms(Bucket.QUERY, READERS)
+_FOLLOWED = replace(_READ, timeout_s=4000.0)  # ends by itself within StreamLimits.longest_s
 _TRACE = Operation(
     "The story of a correlation id: every stage of every event",
     _TRACE_PARAMETERS,
@@ -187,7 +188,7 @@ def routes(door: QueryDoor) -> tuple[Route, ...]:
     get = ("GET",)
     return (
         Route("list_events", "/v1/events", get, Auth.BEARER, door.list, _LIST, _READ),
-        Route("stream_events", "/v1/events/stream", get, Auth.BEARER, door.follow, _FOLLOW, _READ),
+        Route("stream_events", "/v1/events/stream", get, Auth.BEARER, door.follow, _FOLLOW, _FOLLOWED),
         Route("get_event", "/v1/events/{id}", get, Auth.BEARER, door.get, _GET, _READ),
         Route("get_trace", "/v1/traces/{correlation_id}", get, Auth.BEARER, door.trace, _TRACE, _READ),
     )

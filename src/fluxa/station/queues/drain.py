@@ -97,7 +97,7 @@ class Draining:
         return (Route("process_queues", PATH, ("POST",), Auth.CRON, self.process, _PROCESS, _CALLED),)
 
 
-_CALLED = Terms(Bucket.QUEUE_WORKER)
+_CALLED = Terms(Bucket.QUEUE_WORKER, timeout_s=4000.0)  # its own budget, an hour at most, ends it
 _PROCESS = Operation(
     "Work queues off for a bounded time; safe beside workers and beside itself",
     request={"application/json": DrainRequest},

@@ -1,5 +1,6 @@
 """Every signal, metric and label of Fluxa, once. A house test compares these lists with the code."""
 
+from fluxa.telemetry.catalogue.access import AuthenticationFailed
 from fluxa.telemetry.catalogue.alarms import AlarmTold
 from fluxa.telemetry.catalogue.audit import ActRecorded, LedgerAnchored
 from fluxa.telemetry.catalogue.identity import TokenRefused
@@ -50,6 +51,7 @@ __all__ = [
     "METRICS",
     "ActRecorded",
     "AlarmTold",
+    "AuthenticationFailed",
     "BreakerChanged",
     "CallEnding",
     "CallFinished",

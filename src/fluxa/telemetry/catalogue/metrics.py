@@ -81,6 +81,12 @@ METRICS: tuple[Metric, ...] = (
         "Requests answered with a 5xx",
         ("method", "route", "status_code"),
     ),
+    Metric(
+        "fluxa_authentication_failures_total",
+        Kind.COUNTER,
+        "Requests refused because the caller was not known (401) or may not (403)",
+        ("route", "status", "reason"),
+    ),
     Metric("fluxa_outages_total", Kind.COUNTER, "Times a dependency stopped answering", ("dependency",)),
     Metric("fluxa_dependency_up", Kind.GAUGE, "1 while a dependency answers", ("dependency",)),
     Metric(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from fluxa.telemetry.catalogue.access import AuthenticationFailed
 from fluxa.telemetry.catalogue.alarms import AlarmTold
 from fluxa.telemetry.catalogue.audit import ActRecorded, LedgerAnchored
 from fluxa.telemetry.catalogue.identity import TokenRefused
@@ -379,6 +380,7 @@ Signal = (
     | TokenRefused
     | ActRecorded
     | StatementSlow
+    | AuthenticationFailed
     | LedgerAnchored
     | AlarmTold
 )

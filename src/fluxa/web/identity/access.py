@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from fluxa.auth.principal import Principal
+from fluxa.auth.principal import Principal, Reason, forbidden
 from fluxa.auth.roles import Role
-from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.web.routes import Route
 
@@ -35,13 +34,11 @@ class Access:
         """
         terms = route.terms
         if terms.platform and principal.tenant != self._platform:
-            raise FluxaError(
-                ErrorCode.FORBIDDEN, f"{route.name} acts on what all tenants share: it takes the default tenant."
-            )
+            raise forbidden(Reason.TENANT, f"{route.name} acts on what all tenants share: it takes the default tenant.")
         roles = self._bindings.get(route.name, terms.roles)
         if principal.role not in roles:
-            raise FluxaError(
-                ErrorCode.FORBIDDEN,
+            raise forbidden(
+                Reason.ROLE,
                 f"{route.name} takes one of the roles {', '.join(sorted(roles)) or '(none)'}; "
                 f"this credential has {principal.role}.",
             )

@@ -2,8 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from fluxa.auth.principal import Principal
-from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.auth.principal import Principal, Reason, unauthenticated
 
 Identify = Callable[[bytes | None], Awaitable[Principal]]
 """From the Authorization header's value (None if there is none) to the caller; raises `Unauthenticated`."""
@@ -20,14 +19,12 @@ def bearer(verify: VerifyToken) -> Identify:
 
     async def identify(authorization: bytes | None) -> Principal:
         if authorization is None:
-            raise FluxaError(ErrorCode.UNAUTHENTICATED, "The request has no Authorization header.")
+            raise unauthenticated(Reason.MISSING, "The request has no Authorization header.")
         if authorization[: len(_SCHEME)].lower() != _SCHEME or len(authorization) > _TOKEN_MAX_BYTES:
-            raise FluxaError(
-                ErrorCode.UNAUTHENTICATED, "The Authorization header is not of the form: Bearer <api key>."
-            )
+            raise unauthenticated(Reason.MALFORMED, "The Authorization header is not of the form: Bearer <api key>.")
         principal = await verify(authorization[len(_SCHEME) :].strip().decode("latin-1"))
         if principal is None:
-            raise FluxaError(ErrorCode.UNAUTHENTICATED, "The API key is unknown or was revoked.")
+            raise unauthenticated(Reason.UNKNOWN, "The API key is unknown or was revoked.")
         return principal
 
     return identify

@@ -7,10 +7,9 @@ from typing import Final, Protocol
 
 from fluxa.auth import hmac_signature
 from fluxa.auth.hmac_signature import WINDOW_S, Signature
-from fluxa.auth.principal import Kind, Principal
+from fluxa.auth.principal import Kind, Principal, Reason, unauthenticated
 from fluxa.auth.roles import Role
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.telemetry.log import Logger
 from fluxa.web.bodies import Bodies
@@ -96,8 +95,8 @@ class CronGuard:
             return self._told("override token used", "override", approach)
         if self._opens(self._rights.legacy, LEGACY, approach):
             return self._told("legacy secret used", "legacy", approach)
-        raise FluxaError(
-            ErrorCode.UNAUTHENTICATED,
+        raise unauthenticated(
+            Reason.MISSING,
             "This call must be signed: X-Fluxa-Timestamp, X-Fluxa-Nonce and X-Fluxa-Signature, with a secret of the "
             "setting cron_secrets.",
         )
@@ -112,13 +111,13 @@ class CronGuard:
                 body=body,
             )
         if place is None:
-            raise FluxaError(
-                ErrorCode.UNAUTHENTICATED,
+            raise unauthenticated(
+                Reason.SIGNATURE,
                 "The signature is not that of this request, made with a secret that is in force.",
             )
         # Only now: whoever cannot sign cannot fill the table either.
         if not await self._nonces.take(SIGNER, signature.nonce.decode(), keep_s=_KEEP_S):
-            raise FluxaError(ErrorCode.UNAUTHENTICATED, "This call was made before: its nonce is used. Sign it anew.")
+            raise unauthenticated(Reason.REPLAYED, "This call was made before: its nonce is used. Sign it anew.")
         if place:
             self._logger.info("older cron secret used", place=place + 1, correlation_id=approach.correlation_id)
         return Admitted(self._principal(SIGNER), again(body, approach.receive))

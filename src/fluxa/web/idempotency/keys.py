@@ -22,7 +22,7 @@ from fluxa.telemetry.log import Logger
 from fluxa.web.responses import Response
 from fluxa.web.routes import Scope
 
-_SQL = sql.load("fluxa.web", "idempotency.sql")
+_SQL = sql.load("fluxa.web.idempotency", "idempotency.sql")
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}\Z")
 _REPLAYED = (b"idempotency-replayed", b"true")
 _PASSING = frozenset({408, 425, 429})

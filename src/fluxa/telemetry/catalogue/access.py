@@ -1,0 +1,24 @@
+"""Signals of who was let in and who was not. Not: why (auth)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationFailed:
+    """A request ended because its caller was not known, or may not do what it wanted.
+
+    Attributes:
+        route: the row that it was for.
+        status: 401 or 403.
+        reason: one of `fluxa.auth.principal.Reason`.
+        client: the address it came from.
+        correlation_id: its story.
+        principal: who it was, where that is known: `kind:subject`.
+    """
+
+    route: str
+    status: int
+    reason: str
+    client: str
+    correlation_id: str = ""
+    principal: str = ""
