@@ -108,16 +108,25 @@ def _guards(on: Ground) -> Mapping[Auth, Guard]:
     """Who may call what cron and providers call."""
     settings = on.settings
     tenant = Tenant(settings.default_tenant)
+    cron = CronGuard(_rights(settings), Nonces(on.database), tenant=tenant, clock=on.clock, logger=on.told.logger)
+    webhook = WebhookGuard(_sources(settings), tenant=tenant, clock=on.clock, logger=on.told.logger)
+
+    async def use(changed: Settings) -> None:
+        cron.use(_rights(changed))
+        webhook.use(_sources(changed))
+
+    on.rotation.on_change(use)
+    return {Auth.CRON: cron, Auth.WEBHOOK: webhook}
+
+
+def _rights(settings: Settings) -> CronRights:
     override = settings.queue_processor_override_token
     legacy = settings.queue_processor_legacy_secret if settings.queue_processor_legacy_mode else None
-    rights = CronRights(
+    return CronRights(
         secrets=settings.cron_secret_list,
         override=None if override is None else override.encode(),
         legacy=None if legacy is None else legacy.encode(),
     )
-    cron = CronGuard(rights, Nonces(on.database), tenant=tenant, clock=on.clock, logger=on.told.logger)
-    webhook = WebhookGuard(_sources(settings), tenant=tenant, clock=on.clock, logger=on.told.logger)
-    return {Auth.CRON: cron, Auth.WEBHOOK: webhook}
 
 
 def _sources(settings: Settings) -> Mapping[str, Source]:

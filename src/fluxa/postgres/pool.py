@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
@@ -84,22 +84,43 @@ class Database:
         if self._pool is not None:
             return
         config = self.config
+        with mapped():
+            self._pool = await asyncpg.create_pool(
+                config.url, min_size=config.size_min, max_size=config.size_max, **self._arguments()
+            )
+
+    def _arguments(self) -> dict[str, Any]:
+        """How each connection is made."""
+        config = self.config
         settings = {"application_name": config.application}
         if config.prepared:
             # Queues grow from nothing to millions in minutes: a plan kept from then would read the whole table.
             settings["plan_cache_mode"] = "force_custom_plan"
-        with mapped():
-            self._pool = await asyncpg.create_pool(
-                config.url,
-                min_size=config.size_min,
-                max_size=config.size_max,
-                timeout=config.connect_timeout_s,
-                command_timeout=config.statement_timeout_s,
-                statement_cache_size=256 if config.prepared else 0,
-                reset=_keep_session,
-                init=_greet,
-                server_settings=settings,
-            )
+        return {
+            "timeout": config.connect_timeout_s,
+            "command_timeout": config.statement_timeout_s,
+            "statement_cache_size": 256 if config.prepared else 0,
+            "reset": _keep_session,
+            "init": _greet,
+            "server_settings": settings,
+        }
+
+    async def use(self, url: str) -> None:
+        """Make new connections by this URL; those in use finish what they do, and are then made anew.
+
+        Raises:
+            FluxaError: it does not let us in; then all stays as it is.
+        """
+        pool = self._pool
+        if pool is None or url == self.config.url:
+            return
+        trial = Database(replace(self.config, url=url, size_min=1, size_max=1))
+        await trial.start()
+        await trial.stop()
+        self.config = replace(self.config, url=url)
+        arguments = {name: value for name, value in self._arguments().items() if name not in {"reset", "init"}}
+        pool.set_connect_args(url, **arguments)
+        await pool.expire_connections()
 
     async def stop(self) -> None:
         """Close the pool after its connections have come back, within five seconds."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from fluxa.apps.database import open_database, open_valkey
 from fluxa.apps.serving.counting import counted
 from fluxa.apps.serving.observe import Telemetry, observe
 from fluxa.apps.serving.process import Tie
+from fluxa.apps.serving.rotation import Rotation
 from fluxa.apps.serving.server import Draining, limits_of, listen, serve, url_of
 from fluxa.apps.serving.sessions import keep_sessions
 from fluxa.apps.settings import Settings, listed
@@ -49,6 +51,7 @@ class Ground:
         sessions: who is logged in.
         identify: who a caller is, by API key.
         access: which roles may call what.
+        rotation: tells of secrets that changed.
     """
 
     service: str
@@ -63,6 +66,7 @@ class Ground:
     sessions: Sessions
     identify: Identify
     access: Access
+    rotation: Rotation
     draining: Draining = field(default_factory=Draining)
 
     async def serve(
@@ -152,8 +156,19 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
         )
         identify = bearer(KeyGuard(ApiKeys(database), clock).verify)
         access = Access(Tenant(settings.default_tenant))
-        yield Ground(service, settings, tie, told, life, database, valkey, bound, clock, sessions, identify, access)
+        rotation = Rotation(settings, told.logger)
+        rotation.on_change(functools.partial(_reconnect, database))
+        await life.start(rotation)
+        yield Ground(
+            service, settings, tie, told, life, database, valkey, bound, clock, sessions, identify, access, rotation
+        )
     finally:
         bound.close()
         await life.stop()
         told.logger.info("stopped")
+
+
+async def _reconnect(database: Database, settings: Settings) -> None:
+    """Go on with the database's new password, if it has one."""
+    if settings.database_url is not None:
+        await database.use(settings.database_url)

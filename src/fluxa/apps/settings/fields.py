@@ -330,6 +330,9 @@ class Settings(IdentitySettings, frozen=True, kw_only=True, forbid_unknown_field
             "behind it does the same for one. Tables are JSON there."
         ),
     ] = msgspec.field(default_factory=dict)
+    secrets_reload_s: Annotated[
+        float, Meta(ge=0.1, le=86400, description="How often running processes read secret_files again.")
+    ] = 10.0
     secret_notes: Annotated[
         dict[str, SecretNote],
         Meta(description="Who replaces a secret and when it ends, a table each: owner, expires. fluxa doctor tells."),

@@ -81,6 +81,10 @@ class CronGuard:
         self._logger = logger
         self._bodies = bodies or Bodies(max_bytes=BODY_MAX_BYTES)
 
+    def use(self, rights: CronRights) -> None:
+        """From now on this opens, and nothing else."""
+        self._rights = rights
+
     async def __call__(self, approach: Approach) -> Admitted:
         """Admit the caller.
 
