@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from fluxa.apps.database import open_wakeups
 from fluxa.apps.serving.ground import Ground
 from fluxa.apps.serving.observe import Telemetry
 from fluxa.apps.settings import Settings, listed
@@ -95,7 +94,7 @@ async def open_served(on: Ground, registry: Registry) -> Served:
         FluxaError: `Configuration`, if a queue is in SQS and that cannot be set up; an outage.
     """
     hook = on.told.hook
-    listener, notifier = await open_wakeups(on.life, on.settings, on.database)
+    listener, notifier = on.listener, on.notifier
     backend = await open_queues(
         on.life, on.settings, on.database, listener=listener, notifier=notifier, registry=registry, relaying=hook
     )

@@ -2,7 +2,6 @@
 
 import asyncio
 
-from fluxa.apps.database import open_wakeups
 from fluxa.apps.engines import object_store, open_queues
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
@@ -31,8 +30,7 @@ async def ingest(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
         FluxaError: whatever keeps the service from starting.
     """
     async with ground(settings, SERVICE, tie) as on:
-        _, notifier = await open_wakeups(on.life, settings, on.database)
-        backend = await open_queues(on.life, settings, on.database, notifier=notifier)
+        backend = await open_queues(on.life, settings, on.database, notifier=on.notifier)
         await backend.create(QUEUE)
         objects = object_store(settings)
         collector = Collector(backend, limits=_collector_limits(settings), hook=on.told.hook)

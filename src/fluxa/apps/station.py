@@ -29,7 +29,7 @@ from fluxa.queue.health.reports import Reporter, worker_id
 from fluxa.queue.worker.drain import Drainer
 from fluxa.station.queues.jobs import register
 from fluxa.station.queues.routes import QueueDoor, routes
-from fluxa.web.identity import Guard
+from fluxa.web.identity import Guard, jwks
 from fluxa.web.identity.cron import CronGuard, CronRights
 from fluxa.web.identity.webhook import Source, WebhookGuard
 from fluxa.web.routes import Auth
@@ -77,7 +77,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             clock=clock,
         )
         await on.serve(
-            (*routes(door), *alarm_routes(on, at, registry, alarms)),
+            (*routes(door), *alarm_routes(on, at, registry, alarms), jwks.route(on.identity.ring.jwks)),
             stopping=stopping,
             checks={},
             refreshes=(monitor.refresh, AlarmGauges(alarms, alarm_rules(settings), on.told.metrics).refresh),

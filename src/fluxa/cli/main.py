@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, _Place] = {
     "apikey": _Place("identity.apikey", "Make, list and revoke API keys."),
     "webhook": _Place("identity.webhook", "Sign webhooks as a provider does, and say why one is refused."),
     "audit": _Place("operations.audit", "See who did what, prove that nothing was altered, export it."),
+    "jwt": _Place("operations.jwt", "Keys that sign access tokens: list, rotate, retire."),
     "db": _Place("db", "Start, stop, migrate and locate the database."),
     "doctor": _Place("operations.doctor", "Find out what is wrong with this installation, and what to do."),
     "settings": _Place("settings", "Show the settings in force and where each came from."),

@@ -220,7 +220,10 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *self.headers]
+            given, ours = message.get("headers", ()), self.headers
+            if any(name == b"cache-control" for name, _ in given):
+                ours = tuple(one for one in ours if one[0] != b"cache-control")  # it says itself how long it is kept
+            message["headers"] = [*given, *ours]
         await self._send(message)
 
 

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 
 import fluxa
-from fluxa.apps.database import open_database, open_valkey
+from fluxa.apps.database import open_database, open_valkey, open_wakeups
 from fluxa.apps.serving.counting import counted
+from fluxa.apps.serving.identity import Identity, open_identity
 from fluxa.apps.serving.observe import Telemetry, observe
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.serving.rotation import Rotation
@@ -17,19 +18,18 @@ from fluxa.apps.serving.server import Draining, limits_of, listen, serve, url_of
 from fluxa.apps.serving.sessions import keep_sessions
 from fluxa.apps.settings import Settings, listed
 from fluxa.apps.settings.buckets import rules_of
-from fluxa.auth.api_keys import ApiKeys
-from fluxa.auth.key_guard import KeyGuard
 from fluxa.auth.sessions import Sessions
 from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.operations.alarms.samples import Sampler
+from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database
 from fluxa.providers.valkey import ValkeyLink
 from fluxa.queue.health.reports import worker_id
 from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
-from fluxa.web.identity import Access, Guard, Identify, bearer
+from fluxa.web.identity import Access, Guard
 from fluxa.web.limits import Addresses, Counting, Limiter, SharedWindows, networks
 from fluxa.web.routes import Auth, Route
 
@@ -49,7 +49,9 @@ class Ground:
         clock: the time.
         draining: whether it has begun to stop.
         sessions: who is logged in.
-        identify: who a caller is, by API key.
+        listener: hears what other processes announce.
+        notifier: announces.
+        identity: who a caller is, by API key or access token.
         access: which roles may call what.
         rotation: tells of secrets that changed.
     """
@@ -64,7 +66,9 @@ class Ground:
     bound: socket.socket
     clock: Clock
     sessions: Sessions
-    identify: Identify
+    listener: Listener
+    notifier: Notifier
+    identity: Identity
     access: Access
     rotation: Rotation
     draining: Draining = field(default_factory=Draining)
@@ -103,7 +107,7 @@ class Ground:
         await serve(
             App(
                 table,
-                identify=self.identify,
+                identify=self.identity.identify,
                 access=self.access,
                 guards=guards,
                 counting=self._counting(),
@@ -154,13 +158,28 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
                 hook=told.hook,
             )
         )
-        identify = bearer(KeyGuard(ApiKeys(database), clock).verify)
+        listener, notifier = await open_wakeups(life, settings, database)
+        identity = await open_identity(life, settings, database, listener, sessions, clock=clock, hook=told.hook)
         access = Access(Tenant(settings.default_tenant))
         rotation = Rotation(settings, told.logger)
         rotation.on_change(functools.partial(_reconnect, database))
         await life.start(rotation)
         yield Ground(
-            service, settings, tie, told, life, database, valkey, bound, clock, sessions, identify, access, rotation
+            service,
+            settings,
+            tie,
+            told,
+            life,
+            database,
+            valkey,
+            bound,
+            clock,
+            sessions,
+            listener,
+            notifier,
+            identity,
+            access,
+            rotation,
         )
     finally:
         bound.close()

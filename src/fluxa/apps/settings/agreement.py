@@ -3,6 +3,7 @@
 import re
 
 from fluxa.apps.settings.fields import Settings, listed
+from fluxa.apps.settings.identity import check_identity
 from fluxa.apps.settings.webhooks import check_webhooks
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.web.limits import networks
@@ -35,6 +36,7 @@ def check_together(settings: Settings) -> None:
     _check_secrets(settings)
     check_webhooks(settings.webhook_secrets)
     networks(listed(settings.http_trusted_proxies))
+    check_identity(settings)
     rules = (
         ("database_pool_min", "database_pool_max"),
         ("event_max_bytes", "request_max_bytes"),

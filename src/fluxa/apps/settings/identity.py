@@ -5,6 +5,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from fluxa.apps.settings.issuers import JwtIssuer, check_issuers
+from fluxa.kernel.errors import ErrorCode, FluxaError
+
+_SECRET = {"secret": True}
+_SECRET_KEY_MIN = 32
+
 
 class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whose it all is, how long people stay logged in, and where that is kept."""
@@ -30,3 +36,36 @@ class IdentitySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         float,
         Meta(ge=30, le=3600, description="How long an access token is valid; then its bearer asks for a new one."),
     ] = 600.0
+    secret_key: Annotated[
+        str | None,
+        Meta(
+            description="Seals what the database keeps and nobody may read there: the keys that sign access tokens. At "
+            "least 32 characters, the same for all processes; while it is replaced, new,old. fluxa up makes one.",
+            extra=_SECRET,
+        ),
+    ] = None
+    jwt_issuer: Annotated[
+        str, Meta(min_length=1, max_length=200, description="Who makes this installation's access tokens: their iss.")
+    ] = "fluxa"
+    jwt_audience: Annotated[
+        str, Meta(min_length=1, max_length=200, description="For whom they are made: their aud.")
+    ] = "fluxa"
+    jwt_issuers: Annotated[
+        dict[str, JwtIssuer],
+        Meta(
+            description="Others whose access tokens are accepted, a table each: issuer, audience, jwks_url, tenant or "
+            "tenant_claim, role_claim, roles. In a variable: the same as JSON."
+        ),
+    ] = msgspec.field(default_factory=dict)
+
+
+def check_identity(settings: IdentitySettings) -> None:
+    """Refuse what could be guessed, and issuers that contradict each other."""
+    for secret in (settings.secret_key or "").split(","):
+        if settings.secret_key is not None and len(secret.strip()) < _SECRET_KEY_MIN:
+            raise FluxaError(
+                ErrorCode.CONFIGURATION,
+                f"secret_key has a secret of {len(secret.strip())} characters; it needs {_SECRET_KEY_MIN}. Make one "
+                "with: openssl rand -hex 32",
+            )
+    check_issuers(settings.jwt_issuers, own=settings.jwt_issuer)

@@ -20,19 +20,21 @@ _LOCK = "run.lock"
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """The local user's API key, and the secret that signs the calls of cron jobs.
+    """The local user's API key, and the stack's own secrets.
 
     Attributes:
         tenant: whose data the key opens.
         key_id: its public part, as `fluxa apikey list` shows it.
         api_key: the whole key.
         cron_secret: what the stack knows its cron jobs by where the settings name nothing.
+        secret_key: what it seals with, likewise.
     """
 
     tenant: str
     key_id: str
     api_key: str
     cron_secret: str = ""
+    secret_key: str = ""
 
 
 class RunState(msgspec.Struct, frozen=True, kw_only=True):

@@ -172,8 +172,11 @@ class Stack:
     def _supervise(self, sockets: Sockets, credentials: Credentials) -> Supervisor:
         # Children must not bind by themselves: what they listen on is handed to them.
         cron_secrets = self._settings.cron_secrets or credentials.cron_secret
+        secret_key = self._settings.secret_key or credentials.secret_key
         environment = environment_of(
-            msgspec.structs.replace(self._settings, home=str(self._home), cron_secrets=cron_secrets)
+            msgspec.structs.replace(
+                self._settings, home=str(self._home), cron_secrets=cron_secrets, secret_key=secret_key
+            )
         )
 
         def plan(name: str, command: str, listen: socket.socket) -> ChildPlan:
@@ -239,7 +242,8 @@ async def _ensure_credentials(folder: Path, database: Database, tenant: str) -> 
         made = await keys.create(tenant, "local user, made by fluxa up", role=Role.ADMIN)
         found = Credentials(tenant=tenant, key_id=made.key.key_id, api_key=made.token)
     secret = (kept.cron_secret if kept else "") or secrets.token_urlsafe(_SECRET_BYTES)
-    found = msgspec.structs.replace(found, cron_secret=secret)
+    secret_key = (kept.secret_key if kept else "") or secrets.token_urlsafe(_SECRET_BYTES)
+    found = msgspec.structs.replace(found, cron_secret=secret, secret_key=secret_key)
     if found != kept:
         home.write_credentials(folder, found)
     return found

@@ -6,6 +6,7 @@ from typing import Final
 
 _TEXT: Final = re.compile(r"[^\x00-\x1f\x7f]{16,}\Z")
 _LIST: Final = re.compile(r"\s*[^\x00-\x1f\x7f,]{16,}(?:\s*,\s*[^\x00-\x1f\x7f,]{16,})*\s*,?\s*\Z")
+_SEALING: Final = re.compile(r"\s*[^\x00-\x1f\x7f,]{32,}(?:\s*,\s*[^\x00-\x1f\x7f,]{32,})*\s*\Z")
 _POSTGRES: Final = re.compile(r"postgres(?:ql)?://\S+\Z")
 _VALKEY: Final = re.compile(r"(?:(?:valkey|redis)s?|unix)://\S+\Z")
 _ACCESS_KEY: Final = re.compile(r"[\x21-\x7e]{3,128}\Z")
@@ -86,6 +87,14 @@ REGISTER: Final = (
         "3 to 128 visible characters",
     ),
     Secret("sqs_secret_access_key", "opens queues in SQS", "the cloud account", _ROLE, _TEXT, "at least 16 characters"),
+    Secret(
+        "secret_key",
+        "seals the keys that sign access tokens",
+        "made by you: openssl rand -hex 32, or by fluxa up",
+        "no access token is made",
+        _SEALING,
+        "each at least 32 characters, with commas between",
+    ),
     Secret(
         "cron_secrets",
         "sign the calls of cron jobs",

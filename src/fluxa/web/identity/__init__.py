@@ -1,7 +1,7 @@
 """Who sends a request, one file a kind of credential. Not: where keys, secrets and nonces are kept (auth)."""
 
 from fluxa.web.identity.access import Access
-from fluxa.web.identity.bearer import Identify, VerifyToken, bearer
+from fluxa.web.identity.bearer import Identify, VerifyToken, bearer, either
 from fluxa.web.identity.guard import Admitted, Approach, Guard
 from fluxa.web.identity.webhook import Delivery, delivery_of
 from fluxa.web.identity.webhook_receipts import Receipts, once
@@ -17,5 +17,6 @@ __all__ = [
     "VerifyToken",
     "bearer",
     "delivery_of",
+    "either",
     "once",
 ]

@@ -1,0 +1,94 @@
+"""Builds what knows callers, in every process: API keys and access tokens. Not: who is logged in (sessions)."""
+
+from dataclasses import dataclass
+
+import httpx
+
+from fluxa.apps.settings import Settings, listed
+from fluxa.auth.api_keys import ApiKeys
+from fluxa.auth.audit import Audit
+from fluxa.auth.key_guard import KeyGuard
+from fluxa.auth.tokens import PURPOSE, AccessTokens, KeyRing, LiveSessions, Names, Sealer, SigningKeys
+from fluxa.auth.tokens.issuers import HttpKeys, IssuerTerms, OutsideIssuer
+from fluxa.kernel.clock import Clock
+from fluxa.kernel.ids import Tenant
+from fluxa.kernel.lifecycle import Lifetime
+from fluxa.operations.ledger import Ledger
+from fluxa.postgres.listen import Listener
+from fluxa.postgres.pool import Database
+from fluxa.telemetry.catalogue import Hook
+from fluxa.web.identity import Identify, bearer, either
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What knows callers.
+
+    Attributes:
+        identify: who a caller is, by API key or access token.
+        tokens: makes and checks access tokens.
+        ring: the keys that sign them.
+    """
+
+    identify: Identify
+    tokens: AccessTokens
+    ring: KeyRing
+
+
+def signing_keys(settings: Settings, database: Database, *, audit: Audit | None = None) -> SigningKeys:
+    """The keys that sign access tokens, sealed by `secret_key`."""
+    sealer = Sealer([secret.encode() for secret in listed(settings.secret_key)], PURPOSE)
+    return SigningKeys(database, sealer, tenant=Tenant(settings.default_tenant), audit=audit)
+
+
+async def open_identity(
+    life: Lifetime,
+    settings: Settings,
+    database: Database,
+    listener: Listener,
+    sessions: LiveSessions,
+    *,
+    clock: Clock,
+    hook: Hook,
+) -> Identity:
+    """Know callers from now on, until `life` stops.
+
+    Raises:
+        FluxaError: an outage.
+    """
+    keys = signing_keys(settings, database, audit=Ledger(database, hook=hook))
+    ring = KeyRing(keys, listener=listener, clock=clock, hook=hook)
+    await life.start(ring)
+    tokens = AccessTokens(
+        ring,
+        sessions,
+        names=Names(settings.jwt_issuer, settings.jwt_audience),
+        clock=clock,
+        hook=hook,
+        issuers=_issuers(life, settings, clock),
+    )
+    guard = KeyGuard(ApiKeys(database), clock)
+    return Identity(bearer(either(guard.verify, tokens.verify)), tokens, ring)
+
+
+def _issuers(life: Lifetime, settings: Settings, clock: Clock) -> dict[str, OutsideIssuer]:
+    """Others whose tokens are accepted; their keys are fetched when the first token comes."""
+    if not settings.jwt_issuers:
+        return {}
+    client = httpx.AsyncClient(follow_redirects=False, trust_env=False)
+    life.on_stop(client.aclose)
+    return {
+        one.issuer: OutsideIssuer(
+            IssuerTerms(
+                issuer=one.issuer,
+                audience=one.audience,
+                tenant=one.tenant,
+                tenant_claim=one.tenant_claim,
+                role_claim=one.role_claim,
+                roles=one.roles,
+            ),
+            HttpKeys(client, one.jwks_url, timeout_s=one.timeout_s),
+            clock=clock,
+        )
+        for one in settings.jwt_issuers.values()
+    }
