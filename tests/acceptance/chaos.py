@@ -16,7 +16,7 @@ import psutil
 from fluxa.apps.serving.server import bind, url_of
 from fluxa.apps.settings import Settings, environment_of
 from fluxa.apps.stack.supervisor import ChildPlan, RestartPolicy, Supervisor
-from fluxa.auth.api_keys import ApiKeys
+from fluxa.auth.keys.api_keys import ApiKeys
 from fluxa.auth.roles import Role
 from fluxa.kernel.clock import SystemClock
 from fluxa.postgres import migrate

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 from obstore.store import MemoryStore
 
-from fluxa.auth.api_keys import ApiKeys
-from fluxa.auth.key_guard import GuardLimits, KeyGuard
+from fluxa.auth.keys.api_keys import ApiKeys
+from fluxa.auth.keys.key_guard import GuardLimits, KeyGuard
 from fluxa.auth.roles import Role
 from fluxa.events.event import parse
 from fluxa.events.partitions import Partitions, month_of

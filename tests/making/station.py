@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 
 from fluxa.application import Fluxa
-from fluxa.auth.api_keys import ApiKeys
-from fluxa.auth.key_guard import GuardLimits, KeyGuard
+from fluxa.auth.keys.api_keys import ApiKeys
+from fluxa.auth.keys.key_guard import GuardLimits, KeyGuard
 from fluxa.auth.nonces import Nonces
 from fluxa.auth.roles import Role
 from fluxa.kernel.clock import SystemClock

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fluxa.auth.api_keys import ApiKeys
+from fluxa.auth.keys.api_keys import ApiKeys
 from fluxa.auth.roles import Role
 from fluxa.kernel.ids import Tenant
 from fluxa.postgres.pool import Database

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from fluxa.auth.api_keys import ApiKeys, StoredHash, split
-from fluxa.auth.key_guard import GuardLimits, KeyGuard
+from fluxa.auth.keys.api_keys import ApiKeys, StoredHash, split
+from fluxa.auth.keys.key_guard import GuardLimits, KeyGuard
 from fluxa.auth.roles import Role
 from fluxa.kernel.errors import DatabaseUnavailableError, FluxaError
 from fluxa.postgres.pool import Database

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from fluxa.auth.api_keys import ApiKeys
-from fluxa.auth.key_guard import KeyGuard
+from fluxa.auth.keys.api_keys import ApiKeys
+from fluxa.auth.keys.key_guard import KeyGuard
 from fluxa.auth.roles import OPERATORS, Role
 from fluxa.cli.main import app as commands
 from fluxa.kernel.clock import SystemClock

@@ -18,7 +18,7 @@ import asyncpg
 import httpx
 import pytest
 
-from fluxa.auth.api_keys import ApiKeys
+from fluxa.auth.keys.api_keys import ApiKeys
 from fluxa.auth.roles import Role
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode, FluxaError, LeaseLostError

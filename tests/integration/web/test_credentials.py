@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fluxa.auth.api_keys import ApiKeys
-from fluxa.auth.key_guard import KeyGuard
+from fluxa.auth.keys.api_keys import ApiKeys
+from fluxa.auth.keys.key_guard import KeyGuard
 from fluxa.auth.roles import Role
 from fluxa.events.query.follow import StreamLimits
 from fluxa.kernel.clock import SystemClock

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from fluxa.auth.api_keys import ApiKeys
-from fluxa.auth.key_guard import KeyGuard
+from fluxa.auth.keys.api_keys import ApiKeys
+from fluxa.auth.keys.key_guard import KeyGuard
 from fluxa.auth.nonces import Nonces
 from fluxa.auth.roles import ADMINS, Role
 from fluxa.kernel.clock import SystemClock

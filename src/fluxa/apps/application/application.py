@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from fluxa.application import Fluxa
 from fluxa.apps.application.user_app import load_app
 from fluxa.apps.settings import Settings
-from fluxa.apps.settings.tuning import QueueTuning
+from fluxa.apps.settings.tables.tuning import QueueTuning
 from fluxa.queue.backend import KeyRule
 from fluxa.queue.registry import QueueSpec
 

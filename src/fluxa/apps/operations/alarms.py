@@ -8,7 +8,7 @@ import msgspec
 from fluxa.apps.engines import Served
 from fluxa.apps.serving.ground import Ground
 from fluxa.apps.settings import Settings, listed
-from fluxa.apps.settings.alarms import AlarmTarget
+from fluxa.apps.settings.tables.alarms import AlarmTarget
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant, uuid7

@@ -17,7 +17,7 @@ from fluxa.apps.serving.rotation import Rotation
 from fluxa.apps.serving.server import Draining, limits_of, listen, serve, url_of
 from fluxa.apps.serving.sessions import keep_sessions
 from fluxa.apps.settings import Settings, listed
-from fluxa.apps.settings.buckets import rules_of
+from fluxa.apps.settings.tables.buckets import rules_of
 from fluxa.auth.sessions import Sessions
 from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.ids import Tenant

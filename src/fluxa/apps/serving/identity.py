@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import httpx
 
 from fluxa.apps.settings import Settings, listed
-from fluxa.auth.api_keys import ApiKeys
 from fluxa.auth.audit import Audit
-from fluxa.auth.key_guard import KeyGuard
+from fluxa.auth.keys.api_keys import ApiKeys
+from fluxa.auth.keys.key_guard import KeyGuard
 from fluxa.auth.tokens import PURPOSE, AccessTokens, KeyRing, LiveSessions, Names, Sealer, SigningKeys
 from fluxa.auth.tokens.issuers import HttpKeys, IssuerTerms, OutsideIssuer
 from fluxa.kernel.clock import Clock

@@ -4,7 +4,7 @@ import re
 
 from fluxa.apps.settings.fields import Settings, listed
 from fluxa.apps.settings.identity import check_identity
-from fluxa.apps.settings.webhooks import check_webhooks
+from fluxa.apps.settings.tables.webhooks import check_webhooks
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.web.limits import networks
 

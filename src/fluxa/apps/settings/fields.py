@@ -8,13 +8,13 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
-from fluxa.apps.settings.alarms import AlarmTarget, AlarmTuning
-from fluxa.apps.settings.buckets import BucketTuning
-from fluxa.apps.settings.external import ExternalQueue
 from fluxa.apps.settings.identity import IdentitySettings
 from fluxa.apps.settings.secret_notes import SecretNote
-from fluxa.apps.settings.tuning import QueueTuning
-from fluxa.apps.settings.webhooks import WebhookSource
+from fluxa.apps.settings.tables.alarms import AlarmTarget, AlarmTuning
+from fluxa.apps.settings.tables.buckets import BucketTuning
+from fluxa.apps.settings.tables.external import ExternalQueue
+from fluxa.apps.settings.tables.tuning import QueueTuning
+from fluxa.apps.settings.tables.webhooks import WebhookSource
 from fluxa.auth.webhooks import SchemeName
 from fluxa.web.routes import Bucket
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from fluxa.apps.settings.issuers import JwtIssuer, check_issuers
+from fluxa.apps.settings.tables.issuers import JwtIssuer, check_issuers
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
 _SECRET = {"secret": True}

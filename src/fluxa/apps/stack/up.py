@@ -19,7 +19,7 @@ from fluxa.apps.settings import Settings, environment_of
 from fluxa.apps.stack import home
 from fluxa.apps.stack.home import Credentials, RunLock, RunState
 from fluxa.apps.stack.supervisor import ChildPlan, RestartPolicy, Supervisor
-from fluxa.auth.api_keys import ApiKeys
+from fluxa.auth.keys.api_keys import ApiKeys
 from fluxa.auth.roles import Role
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import FluxaError

@@ -7,7 +7,7 @@ import typer
 
 from fluxa.apps.database import migrated
 from fluxa.apps.settings import Settings
-from fluxa.auth.api_keys import ApiKey, ApiKeys, NewApiKey
+from fluxa.auth.keys.api_keys import ApiKey, ApiKeys, NewApiKey
 from fluxa.auth.roles import Role
 from fluxa.cli import output
 from fluxa.cli.errors import CommandError, stderr

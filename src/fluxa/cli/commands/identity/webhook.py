@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from fluxa.apps.settings.webhooks import WebhookSource
+from fluxa.apps.settings.tables.webhooks import WebhookSource
 from fluxa.auth.webhooks import Message, Scheme, SchemeName, WebhookRefusedError
 from fluxa.cli import output
 from fluxa.cli.errors import CommandError, stderr

@@ -1,4 +1,4 @@
--- API keys; the table is owned by fluxa.auth.api_keys.
+-- API keys; the table is owned by fluxa.auth.keys.api_keys.
 
 -- name: insert_key
 insert into fluxa.api_keys (key_id, tenant, name, hash, role) values ($1, $2, $3, $4, $5)

@@ -15,7 +15,7 @@ from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
 
-_SQL = sql.load("fluxa.auth", "api_keys.sql")
+_SQL = sql.load("fluxa.auth.keys", "api_keys.sql")
 _TOKEN = re.compile(r"fx_([0-9a-f]{16})_([A-Za-z0-9_-]{43})\Z")
 _NAME_MAX = 200
 _SECRET_BYTES = 32

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from fluxa.auth.api_keys import StoredHash, split
+from fluxa.auth.keys.api_keys import StoredHash, split
 from fluxa.auth.principal import Kind, Principal
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import DatabaseUnavailableError, FluxaError, RetryClass
