@@ -41,6 +41,8 @@ COMMANDS: Mapping[str, _Place] = {
     "cron": _Place("operations.cron", "Send records at set times: schedules, their history and their next times."),
     "alarm": _Place("operations.alarm", "See what needs somebody, and why."),
     "apikey": _Place("identity.apikey", "Make, list and revoke API keys."),
+    "user": _Place("identity.user", "Make, list and change the people who log in."),
+    "session": _Place("identity.session", "Show who is logged in, and end sessions."),
     "webhook": _Place("identity.webhook", "Sign webhooks as a provider does, and say why one is refused."),
     "audit": _Place("operations.audit", "See who did what, prove that nothing was altered, export it."),
     "jwt": _Place("operations.jwt", "Keys that sign access tokens: list, rotate, retire."),

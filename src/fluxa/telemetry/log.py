@@ -105,6 +105,8 @@ class LogHook:
                 self._schedule(signal)
             case c.TokenRefused() | c.AuthenticationFailed():
                 self._access(signal)
+            case c.RefreshReused():
+                self._logger.warning("refresh token reused, session ended", **dataclasses.asdict(signal))
             case (
                 c.StatementSlow()
                 | c.QueuePaused()

@@ -175,7 +175,7 @@ class Metrics:
                 self._hear_call(signal)
             case c.ScheduleRan():
                 self._hear_schedule(signal)
-            case c.TokenRefused() | c.AuthenticationFailed():
+            case c.TokenRefused() | c.AuthenticationFailed() | c.RefreshReused():
                 self._hear_access(signal)
             case c.ActRecorded() | c.LedgerAnchored():
                 self._hear_ledger(signal)
@@ -238,8 +238,10 @@ class Metrics:
             case c.LoopBlocked():
                 self._count("fluxa_loop_blocked_seconds_total", signal.blocked_s)
 
-    def _hear_access(self, signal: c.AuthenticationFailed | c.TokenRefused) -> None:
+    def _hear_access(self, signal: c.AuthenticationFailed | c.TokenRefused | c.RefreshReused) -> None:
         match signal:
+            case c.RefreshReused():
+                self._count("fluxa_refresh_reuse_total", 1)
             case c.TokenRefused():
                 self._count("fluxa_tokens_refused_total", 1, signal.reason)
             case c.AuthenticationFailed():

@@ -3,7 +3,7 @@
 from fluxa.telemetry.catalogue.access import AuthenticationFailed
 from fluxa.telemetry.catalogue.alarms import AlarmTold
 from fluxa.telemetry.catalogue.audit import ActRecorded, LedgerAnchored
-from fluxa.telemetry.catalogue.identity import TokenRefused
+from fluxa.telemetry.catalogue.identity import RefreshReused, TokenRefused
 from fluxa.telemetry.catalogue.metrics import LOG_FIELDS, METRICS, Kind, Metric
 from fluxa.telemetry.catalogue.signals import (
     CallEnding,
@@ -80,6 +80,7 @@ __all__ = [
     "RedriveAdvanced",
     "RedriveEnded",
     "RedrivesSeen",
+    "RefreshReused",
     "RequestServed",
     "RequestStarted",
     "ScheduleRan",

@@ -12,3 +12,18 @@ class TokenRefused:
     """
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshReused:
+    """A refresh token was shown that had been exchanged before; its session has ended.
+
+    Attributes:
+        user_id: whose.
+        address: who showed it.
+        correlation_id: in which request.
+    """
+
+    user_id: str
+    address: str
+    correlation_id: str

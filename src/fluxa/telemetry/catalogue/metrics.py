@@ -203,6 +203,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "fluxa_cron_runs_total", Kind.COUNTER, "Due times that were sent, skipped or failed", ("schedule", "status")
     ),
+    Metric("fluxa_refresh_reuse_total", Kind.COUNTER, "Sessions ended because a refresh token was shown twice"),
     Metric("fluxa_ledger_acts_total", Kind.COUNTER, "Acts that were committed to the audit log", ("action",)),
     Metric(
         "fluxa_slow_statements_total",

@@ -9,7 +9,7 @@ import msgspec
 from fluxa.telemetry.catalogue.access import AuthenticationFailed
 from fluxa.telemetry.catalogue.alarms import AlarmTold
 from fluxa.telemetry.catalogue.audit import ActRecorded, LedgerAnchored
-from fluxa.telemetry.catalogue.identity import TokenRefused
+from fluxa.telemetry.catalogue.identity import RefreshReused, TokenRefused
 from fluxa.telemetry.catalogue.watching import StatementSlow
 from fluxa.telemetry.catalogue.work import (
     BreakerChanged,
@@ -383,6 +383,7 @@ Signal = (
     | AuthenticationFailed
     | LedgerAnchored
     | AlarmTold
+    | RefreshReused
 )
 
 Hook = Callable[[Signal], None]

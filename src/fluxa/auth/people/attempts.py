@@ -1,0 +1,108 @@
+"""Counts attempts to log in, and locks names and addresses that fail again and again, for a while that grows.
+
+An attempt is counted before the password is looked at, so that a thousand at once are no more than the few allowed.
+"""
+
+import datetime as dt
+import enum
+import hashlib
+from dataclasses import dataclass
+
+from fluxa.kernel.clock import Clock
+from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.postgres import sql
+from fluxa.postgres.pool import Database
+from fluxa.postgres.transaction import Transaction
+
+_SQL = sql.load("fluxa.auth.people", "attempts.sql")
+
+
+class Counted(enum.StrEnum):
+    """What attempts are counted for."""
+
+    NAME = "name"
+    ADDRESS = "address"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLimits:
+    """When a name or an address is locked.
+
+    Attributes:
+        name_free: attempts for one name before it is locked, whoever has that name or nobody.
+        address_free: attempts from one address before it is locked; many people may share one.
+        base_s: seconds of the first lock; each further attempt doubles them.
+        cap_s: the longest lock in seconds.
+        forget_s: seconds without an attempt after which counting begins anew.
+        pruned: old counts deleted with each attempt.
+    """
+
+    name_free: int = 5
+    address_free: int = 20
+    base_s: float = 15.0
+    cap_s: float = 900.0
+    forget_s: float = 86_400.0
+    pruned: int = 20
+
+    def free(self, counted: Counted) -> int:
+        """Attempts before a lock."""
+        return self.name_free if counted is Counted.NAME else self.address_free
+
+
+class Attempts:
+    """The counts of one database."""
+
+    def __init__(self, database: Database, clock: Clock, limits: AttemptLimits | None = None) -> None:
+        self._database = database
+        self._clock = clock
+        self._limits = limits or AttemptLimits()
+
+    async def begin(self, name: str, address: str) -> None:
+        """Count an attempt, as one that fails until `succeeded` says otherwise.
+
+        Raises:
+            FluxaError: `Overloaded` with the time left, if the name or the address is locked: known name or not.
+        """
+        for counted, key in ((Counted.ADDRESS, address), (Counted.NAME, name)):
+            if not await self._take(counted, key):
+                until = await self._database.fetch_value(_SQL["locked_until"], counted, _digest(key))
+                left_s = 1.0 if until is None else max(1.0, (until - self._clock.now()).total_seconds())
+                raise FluxaError(
+                    ErrorCode.OVERLOADED, "Too many attempts to log in failed; wait.", retry_after_s=left_s
+                )
+
+    async def succeeded(self, tx: Transaction, name: str, address: str) -> None:
+        """Nothing is held against the name any more, and this attempt not against the address.
+
+        An address is not cleared: who has one account of his own could else try the others' for ever.
+        """
+        await tx.execute(_SQL["give_back"], _digest(address), self._clock.now(), self._limits.address_free)
+        await self.clear(tx, name)
+
+    async def clear(self, tx: Transaction, name: str) -> bool:
+        """Forget what is held against a name; False, if there was nothing."""
+        return await tx.execute(_SQL["clear_name"], _digest(name)) == 1
+
+    async def locked_until(self, name: str) -> dt.datetime | None:
+        """When the lock of a name ends; None, if it is not locked."""
+        until: dt.datetime | None = await self._database.fetch_value(_SQL["locked_until"], Counted.NAME, _digest(name))
+        return until if until is not None and until > self._clock.now() else None
+
+    async def _take(self, counted: Counted, key: str) -> bool:
+        limits = self._limits
+        taken = await self._database.fetch_value(
+            _SQL["take_attempt"],
+            counted,
+            _digest(key),
+            self._clock.now(),
+            limits.free(counted),
+            limits.base_s,
+            limits.cap_s,
+            limits.forget_s,
+            limits.pruned,
+        )
+        return taken is not None
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

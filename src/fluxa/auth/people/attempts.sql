@@ -1,0 +1,34 @@
+-- Attempts to log in; the table is owned by fluxa.auth.people.attempts.
+
+-- name: take_attempt
+with pruned as (
+    delete from fluxa.login_attempts where (kind, digest) in (
+        select kind, digest from fluxa.login_attempts
+        where last_at < $3::timestamptz - make_interval(secs => $7) and digest <> $2
+        order by last_at limit $8
+        for update skip locked
+    )
+)
+insert into fluxa.login_attempts as held (kind, digest, attempts, last_at, locked_until)
+values ($1, $2, 1, $3, case when $4::int <= 1 then $3::timestamptz + make_interval(secs => $5) else $3 end)
+on conflict (kind, digest) do update set
+    attempts = case when held.last_at < $3 - make_interval(secs => $7) then 1 else held.attempts + 1 end,
+    last_at = $3,
+    locked_until = case
+        when held.last_at < $3 - make_interval(secs => $7) or held.attempts + 1 < $4 then $3
+        else $3 + make_interval(secs => least($6::float8, $5::float8 * power(2, least(held.attempts + 1 - $4, 30))))
+    end
+where held.locked_until <= $3
+returning attempts;
+
+-- name: locked_until
+select locked_until from fluxa.login_attempts where kind = $1 and digest = $2;
+
+-- name: give_back
+update fluxa.login_attempts
+set attempts = greatest(attempts - 1, 0),
+    locked_until = case when attempts <= $3 then least(locked_until, $2) else locked_until end
+where kind = 'address' and digest = $1;
+
+-- name: clear_name
+delete from fluxa.login_attempts where kind = 'name' and digest = $1;

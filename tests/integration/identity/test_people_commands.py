@@ -1,0 +1,69 @@
+"""`fluxa user` and `fluxa session`: from the command line to what the database holds and the ledger tells."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fluxa.auth.sessions import NewSession
+from fluxa.auth.sessions.postgres_store import PostgresSessions
+from fluxa.cli.main import app as commands
+from fluxa.kernel.clock import SystemClock
+from fluxa.kernel.ids import Tenant
+from fluxa.postgres.pool import Database
+
+pytestmark = pytest.mark.req("SEC-1")
+
+PHRASE = "correct horse battery"
+
+
+async def _fluxa(database: Database, folder: Path, *words: str, typed: str = "") -> str:
+    """What a command writes; the exit code before it."""
+    given = ["--home", str(folder), "--set", f"database_url={database.config.url}"]
+    found = await asyncio.to_thread(CliRunner().invoke, commands, [*given, *words], input=typed)
+    return f"{found.exit_code} {found.output}"
+
+
+async def test_users_are_made_listed_and_changed_by_commands(database: Database, tmp_path: Path) -> None:
+    made = await _fluxa(database, tmp_path, "user", "create", "Ada@Example.org", "--role", "admin", typed=f"{PHRASE}\n")
+    assert made.startswith("0 ada@example.org (tenant default, role admin) is there.")
+    assert PHRASE not in made
+    again = await _fluxa(database, tmp_path, "user", "create", "ADA@example.org", typed=f"{PHRASE}\n")
+    assert "There is a user of this name" in again
+    assert "12 to 256 characters" in await _fluxa(database, tmp_path, "user", "passwd", "ada@example.org", typed="x\n")
+
+    listed = await _fluxa(database, tmp_path, "user", "list", "--json")
+    user = json.loads(listed.removeprefix("0 "))
+    assert (user["name"], user["role"], user["disabled"]) == ("ada@example.org", "admin", False)
+    assert "password" not in listed
+    assert (await _fluxa(database, tmp_path, "user", "role", "ada@example.org", "analyst")).startswith("0 ")
+    assert (await _fluxa(database, tmp_path, "user", "disable", "ada@example.org")).startswith("0 ")
+    shown = json.loads((await _fluxa(database, tmp_path, "user", "show", "ada@example.org")).removeprefix("0 "))
+    assert (shown["role"], shown["disabled"], shown["sessions"]) == ("analyst", True, 0)
+    assert (await _fluxa(database, tmp_path, "user", "show", "bob@example.org")).startswith("4 ")
+
+    acts = await database.fetch("select action, actor from fluxa.ledger order by number")
+    assert [(row["action"], row["actor"]) for row in acts] == [
+        ("user.created", "cli"),
+        ("user.changed", "cli"),
+        ("user.changed", "cli"),
+    ]
+
+
+async def test_sessions_are_listed_and_ended_by_commands(database: Database, tmp_path: Path) -> None:
+    await _fluxa(database, tmp_path, "user", "create", "ada@example.org", typed=f"{PHRASE}\n")
+    shown = json.loads((await _fluxa(database, tmp_path, "user", "show", "ada@example.org")).removeprefix("0 "))
+    sessions = PostgresSessions(database, SystemClock())
+    new = NewSession(shown["user_id"], Tenant("default"), "192.0.2.7", "curl/8")
+    ids = [(await sessions.create(new)).session_id for _ in range(3)]
+
+    listed = await _fluxa(database, tmp_path, "session", "list", "ada@example.org", "--json")
+    assert {json.loads(line)["session_id"] for line in listed.removeprefix("0 ").splitlines()} == set(ids)
+    assert (await _fluxa(database, tmp_path, "session", "delete", ids[0])).startswith("0 ")
+    assert [await sessions.is_live(one) for one in ids] == [False, True, True]
+    assert (await _fluxa(database, tmp_path, "session", "delete", ids[0])).startswith("4 ")
+    ended = await _fluxa(database, tmp_path, "session", "delete-user", "ada@example.org")
+    assert "2 sessions of ada@example.org have ended" in ended
+    assert [await sessions.is_live(one) for one in ids] == [False, False, False]
