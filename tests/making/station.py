@@ -17,6 +17,7 @@ from fluxa.auth.nonces import Nonces
 from fluxa.auth.roles import Role
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.ids import Tenant
+from fluxa.operations.ledger import Ledger
 from fluxa.postgres.pool import Database
 from fluxa.queue.backend import DeadLetterFilter, Envelope, QueueBackend, Settlement
 from fluxa.queue.backends.pgmq import PgmqBackend, PgmqInsight
@@ -30,6 +31,7 @@ from fluxa.queue.record import DeadLetter, Record
 from fluxa.queue.registry import QueueSpec, Registry
 from fluxa.queue.worker.dispatcher import DispatcherConfig
 from fluxa.queue.worker.drain import Drainer
+from fluxa.station.audit.routes import AuditDoor
 from fluxa.station.queues.routes import QueueDoor, routes
 from fluxa.telemetry.catalogue import Hook
 from fluxa.telemetry.log import make_logger
@@ -124,6 +126,7 @@ def _door(database: Database, app: Fluxa, backend: QueueBackend, watch: PauseWat
         drainer=drainer,
         budget_max_s=20.0,
         clock=clock,
+        audit=Ledger(database),
     )
 
 
@@ -144,6 +147,7 @@ async def open_station(
     door = _door(database, user, backend, watch, signals.hear)
     rows = [
         *routes(door),
+        *AuditDoor(Ledger(database)).routes(),
         *health.routes("station", Readiness({}, logger), Metrics()),
         problems.route(),
     ]

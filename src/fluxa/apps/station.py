@@ -22,11 +22,13 @@ from fluxa.apps.settings import Settings
 from fluxa.apps.worker import for_effects, loaded
 from fluxa.auth.nonces import Nonces
 from fluxa.kernel.ids import Tenant
+from fluxa.operations.ledger import Ledger
 from fluxa.queue.dead_letters.quarantine import Quarantine
 from fluxa.queue.dead_letters.tasks import RedriveTasks
 from fluxa.queue.health.controls import Controls
 from fluxa.queue.health.reports import Reporter, worker_id
 from fluxa.queue.worker.drain import Drainer
+from fluxa.station.audit.routes import AuditDoor
 from fluxa.station.queues.jobs import register
 from fluxa.station.queues.routes import QueueDoor, routes
 from fluxa.web.identity import Guard, jwks
@@ -63,7 +65,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         reader = health_reader(settings, database, backend, registry, hook=hook)
         await serve_alarms(on, at, registry, reader)
         alarms = alarm_store(settings, on)
-        drainer = await _drainer(on, app, at)
+        drainer, ledger = await _drainer(on, app, at), Ledger(database, hook=hook)
         door = QueueDoor(
             registry=registry,
             backend=backend,
@@ -75,9 +77,15 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             drainer=drainer,
             budget_max_s=settings.queue_processor_budget_max_s,
             clock=clock,
+            audit=ledger,
         )
         await on.serve(
-            (*routes(door), *alarm_routes(on, at, registry, alarms), jwks.route(on.identity.ring.jwks)),
+            (
+                *routes(door),
+                *alarm_routes(on, at, registry, alarms),
+                *AuditDoor(ledger).routes(),
+                jwks.route(on.identity.ring.jwks),
+            ),
             stopping=stopping,
             checks={},
             refreshes=(monitor.refresh, AlarmGauges(alarms, alarm_rules(settings), on.told.metrics).refresh),

@@ -1,7 +1,7 @@
 """A transaction in hand: the few verbs that stores need, with errors mapped and statements observable."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import asyncpg
@@ -14,6 +14,13 @@ StatementProbe = Callable[[str], None]
 
 Row = asyncpg.Record
 """One row; columns by name."""
+
+Also = Callable[["Transaction"], Awaitable[None]]
+"""What is to be done in the transaction of a verb besides its own work: writing down who asked for it."""
+
+
+async def nothing_more(_tx: "Transaction") -> None:
+    """The `Also` of one who asks for nothing else."""
 
 
 class Transaction:

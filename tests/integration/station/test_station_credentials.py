@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from fluxa.postgres.pool import Database
-from fluxa.web.routes import Auth
+from fluxa.web.routes import Auth, Route
 from making.callers.calls import LEGACY, OLDER, OVERRIDE, SECRET, signed
 from making.station import StationStand, open_station
 
@@ -29,6 +29,7 @@ ROUTES = {
         "redrives_pause",
         "redrives_resume",
         "redrives_cancel",
+        "audit_list",
     },
 }
 """All routes by how their callers are known: a new one is to be put here, and is then tried with everything below."""
@@ -57,15 +58,18 @@ KINDS: dict[str, tuple[str, Callable[[StationStand, str, str], Headers]]] = {
 }
 
 
-def _may(auth: Auth, who: str) -> bool:
-    return auth is Auth.OPEN or (auth is Auth.BEARER and who == OPERATOR) or (auth is Auth.CRON and who == CRON)
+def _may(route: Route, who: str) -> bool:
+    auth = route.auth
+    if auth is Auth.BEARER:
+        return who == OPERATOR or (who == STRANGER and not route.terms.platform)
+    return auth is Auth.OPEN or (auth is Auth.CRON and who == CRON)
 
 
-def _expected(auth: Auth, who: str) -> set[int]:
+def _expected(route: Route, who: str) -> set[int]:
     """The statuses of one that may not; empty for one that may."""
-    if _may(auth, who):
+    if _may(route, who):
         return set()
-    return {403} if auth is Auth.BEARER and who == STRANGER else {401}
+    return {403} if route.auth is Auth.BEARER and who == STRANGER else {401}
 
 
 async def test_every_route_has_its_place_in_the_list(database: Database) -> None:
@@ -85,7 +89,7 @@ async def test_a_route_opens_to_whom_it_says_and_to_nobody_else(database: Databa
             path = route.path.replace("{queue}", "jobs").replace("{id}", "1").replace("{code}", "NotFound")
             for method in route.methods:
                 answer = await client.request(method, path, headers=make(stand, method, path))
-                expected = _expected(route.auth, who)
+                expected = _expected(route, who)
                 if expected:
                     assert answer.status_code in expected, (route.name, answer.text)
                     assert answer.json()["code"] in {"Unauthenticated", "Forbidden"}

@@ -24,6 +24,7 @@ from fluxa.auth.roles import Role
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.lifecycle import Lifetime
+from fluxa.operations.ledger import Ledger
 from fluxa.postgres import migrate
 from fluxa.postgres.pool import Database
 
@@ -236,7 +237,7 @@ def _has_work(settings: Settings) -> bool:
 
 async def _ensure_credentials(folder: Path, database: Database, tenant: str) -> Credentials:
     """The local user's credentials: a key that this database knows, and a secret for cron jobs; made if missing."""
-    keys = ApiKeys(database)
+    keys = ApiKeys(database, Ledger(database))
     kept = found = home.read_credentials(folder)
     if found is None or await keys.find(found.key_id) is None:
         made = await keys.create(tenant, "local user, made by fluxa up", role=Role.ADMIN)

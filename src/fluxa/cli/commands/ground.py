@@ -9,9 +9,13 @@ from fluxa.apps.application import application
 from fluxa.apps.database import migrated, open_wakeups
 from fluxa.apps.engines import open_queues
 from fluxa.apps.settings import Settings
+from fluxa.auth.audit import Act
+from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
+from fluxa.operations.ledger import Ledger
 from fluxa.postgres.listen import Listener
 from fluxa.postgres.pool import Database
+from fluxa.postgres.transaction import Also
 from fluxa.queue.backend import QueueBackend
 from fluxa.queue.registry import Registry
 
@@ -51,6 +55,18 @@ async def opened(settings: Settings, command: str) -> AsyncIterator[Ground]:
             yield Ground(database, backend, registry, listener)
         finally:
             await life.stop()
+
+
+def noted(settings: Settings, database: Database, action: str, subject: str, **detail: object) -> Also:
+    """What writes down, in the transaction of a verb, that it was asked for here."""
+    act = Act(Tenant(settings.default_tenant), f"cli:{whoami()}", action, subject, detail)
+    return lambda tx: Ledger(database).record(tx, act)
+
+
+async def note(settings: Settings, database: Database, action: str, subject: str, **detail: object) -> None:
+    """Write down now what is done in many transactions, or in none."""
+    async with database.transaction() as tx:
+        await noted(settings, database, action, subject, **detail)(tx)
 
 
 def whoami() -> str:

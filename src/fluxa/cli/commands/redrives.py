@@ -12,13 +12,16 @@ from fluxa.cli import output
 from fluxa.cli.commands.dlq import desk
 from fluxa.cli.commands.dlq.watching import refuse_if_nothing_moved, tell
 from fluxa.cli.commands.dlq.watching import watch as watch_task
+from fluxa.cli.commands.ground import noted
 from fluxa.cli.errors import stderr
+from fluxa.postgres.transaction import Also
 from fluxa.queue.dead_letters.tasks import RedriveState, RedriveTask, RedriveTasks
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Watch redrives, pause, resume and cancel them.")
 
 Name = Annotated[str, typer.Argument(metavar="REDRIVE", help="As fluxa redrive list shows it.")]
 _Answer = TypeVar("_Answer")
+_Verb = Callable[[RedriveTasks, str, Also], Coroutine[Any, Any, RedriveTask]]
 _UNSAID: tuple[object, ...] = ((), None, "", {})
 _OPEN = (RedriveState.RUNNING, RedriveState.PAUSED, RedriveState.FAILED)
 
@@ -88,25 +91,29 @@ def watch(context: typer.Context, name: Name, as_json: output.AsJson = False) ->
 @app.command()
 def pause(context: typer.Context, name: Name, as_json: output.AsJson = False) -> None:
     """Stop a redrive until it is resumed."""
-    _order(context, lambda of: of.pause(name), as_json=as_json)
+    _order(context, name, "redrive.paused", RedriveTasks.pause, as_json=as_json)
 
 
 @app.command()
 def resume(context: typer.Context, name: Name, as_json: output.AsJson = False) -> None:
     """Let a paused or failed redrive go on where it was; workers do it, or fluxa redrive watch."""
-    _order(context, lambda of: of.resume(name), as_json=as_json)
+    _order(context, name, "redrive.resumed", RedriveTasks.resume, as_json=as_json)
 
 
 @app.command()
 def cancel(context: typer.Context, name: Name, as_json: output.AsJson = False) -> None:
     """End a redrive; what was sent again stays sent."""
-    _order(context, lambda of: of.cancel(name), as_json=as_json)
+    _order(context, name, "redrive.cancelled", RedriveTasks.cancel, as_json=as_json)
 
 
-def _order(
-    context: typer.Context, verb: Callable[[RedriveTasks], Coroutine[Any, Any, RedriveTask]], *, as_json: bool
-) -> None:
-    task = asyncio.run(_ask(output.effective(context).settings, verb))
+def _order(context: typer.Context, name: str, action: str, verb: _Verb, *, as_json: bool) -> None:
+    settings = output.effective(context).settings
+
+    async def run() -> RedriveTask:
+        async with desk.opened(settings) as at:
+            return await verb(at.tasks, name, noted(settings, at.database, action, f"redrive:{name}"))
+
+    task = asyncio.run(run())
     if as_json:
         output.print_json(task)
         return

@@ -11,7 +11,7 @@ from fluxa.operations.cron.schedule import Schedule
 from fluxa.postgres import sql
 from fluxa.postgres.listen import notify
 from fluxa.postgres.pool import Database
-from fluxa.postgres.transaction import Row, Transaction
+from fluxa.postgres.transaction import Also, Row, Transaction, nothing_more
 
 _SQL = sql.load("fluxa.operations.cron", "schedules.sql")
 
@@ -93,7 +93,7 @@ class Schedules:
                 return standing
         raise _missing(name)
 
-    async def add(self, schedule: Schedule, *, by: str, replace: bool = False) -> None:
+    async def add(self, schedule: Schedule, *, by: str, replace: bool = False, also: Also = nothing_more) -> None:
         """Add a schedule of an operator; it is due from the next time on.
 
         Args:
@@ -101,6 +101,7 @@ class Schedules:
             by: who says so.
             replace: whether it may take the place of one of its name; one that a program declares then stays as the
                 operator wants it, whatever the program says later.
+            also: done in the same transaction, as with the other verbs.
 
         Raises:
             FluxaError: `InvalidRequest` for what cannot be, `Refused` if the name is taken.
@@ -116,9 +117,10 @@ class Schedules:
                     raise _missing(schedule.name)  # removed in this very moment
                 declared = (before["declared_by"], before["declared"])
                 await tx.execute(_SQL["update_schedule"], *_columns(schedule), first, *declared, by)
+            await also(tx)
         await notify(self._database, TOPIC)
 
-    async def remove(self, name: str) -> None:
+    async def remove(self, name: str, *, also: Also = nothing_more) -> None:
         """Remove a schedule; its history stays until it is pruned.
 
         Raises:
@@ -134,21 +136,22 @@ class Schedules:
                     f"{row['declared_by']} declares {name}, so it would come back: fluxa cron disable {name} stops it.",
                 )
             await tx.execute(_SQL["delete_schedule"], name)
+            await also(tx)
         await notify(self._database, TOPIC)
 
-    async def enable(self, name: str, *, by: str) -> None:
+    async def enable(self, name: str, *, by: str, also: Also = nothing_more) -> None:
         """Let a schedule run from its next due time on; what it missed while it was off is let go.
 
         Raises:
             FluxaError: `NotFound`.
         """
-        await self._switch(name, by, enabled=True)
+        await self._switch(name, by, also, enabled=True)
 
-    async def disable(self, name: str, *, by: str) -> None:
+    async def disable(self, name: str, *, by: str, also: Also = nothing_more) -> None:
         """Stop a schedule. Raises as `enable` does."""
-        await self._switch(name, by, enabled=False)
+        await self._switch(name, by, also, enabled=False)
 
-    async def _switch(self, name: str, by: str, *, enabled: bool) -> None:
+    async def _switch(self, name: str, by: str, also: Also, *, enabled: bool) -> None:
         async with self._database.transaction() as tx:
             row = await tx.fetch_row(_SQL["read_schedule"], name)
             if row is None:
@@ -156,6 +159,7 @@ class Schedules:
             if row["enabled"] != enabled:
                 first = read_schedule(row).timetable.first_after(row["now"])
                 await tx.execute(_SQL["set_enabled"], name, enabled, first, by)
+                await also(tx)
         await notify(self._database, TOPIC)
 
     async def declare(self, program: str, schedules: Sequence[Schedule]) -> None:

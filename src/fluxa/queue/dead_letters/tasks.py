@@ -13,6 +13,7 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.postgres import sql
 from fluxa.postgres.listen import notify
 from fluxa.postgres.pool import Database
+from fluxa.postgres.transaction import Also, nothing_more
 from fluxa.queue.backend import DeadLetterFilter, QueueBackend
 from fluxa.queue.dead_letters.choice import REDRIVES_MAX, Planner, RedrivePlan, Terms, class_in
 from fluxa.queue.dead_letters.pages import read_pages
@@ -109,6 +110,11 @@ def read_task(text: str) -> RedriveTask:
     return _decode_task.decode(text)
 
 
+def new_redrive_id() -> str:
+    """A name for a redrive that nobody has named."""
+    return f"rd-{secrets.token_hex(6)}"
+
+
 class RedriveTasks:
     """Orders and looks up redrives.
 
@@ -153,6 +159,7 @@ class RedriveTasks:
         *,
         redrives_max: int | None = REDRIVES_MAX,
         redrive_id: str | None = None,
+        also: Also = nothing_more,
     ) -> RedriveTask:
         """Order a redrive of the letters that are there now; letters that are parked later are not part of it.
 
@@ -164,6 +171,7 @@ class RedriveTasks:
             by: who orders it.
             redrives_max: letters sent back so often stay; None: any number.
             redrive_id: its name; with the name of a task that exists that one is returned, and nothing is ordered.
+            also: done in the same transaction, if it is ordered.
 
         Raises:
             FluxaError: `NotFound` for an unknown queue, `InvalidRequest`; an outage.
@@ -174,19 +182,22 @@ class RedriveTasks:
                 ErrorCode.INVALID_REQUEST, "The rate is more than 0 and at most 1 000 000 letters a second."
             )
         summary = await self._backend.summarize_dead(queue, which)
-        name = redrive_id or f"rd-{secrets.token_hex(6)}"
-        await self._database.execute(
-            _SQL["insert_redrive"],
-            name,
-            queue,
-            json.text(replace(which, up_to=summary.last_id or "0")),
-            sorted(set(forced)),
-            redrives_max,
-            rate_per_s,
-            int(summary.last_id or 0),
-            summary.total,
-            by,
-        )
+        name = redrive_id or new_redrive_id()
+        async with self._database.transaction() as tx:
+            ordered = await tx.execute(
+                _SQL["insert_redrive"],
+                name,
+                queue,
+                json.text(replace(which, up_to=summary.last_id or "0")),
+                sorted(set(forced)),
+                redrives_max,
+                rate_per_s,
+                int(summary.last_id or 0),
+                summary.total,
+                by,
+            )
+            if ordered:
+                await also(tx)
         await notify(self._database, TOPIC)
         return await self.get(name)
 
@@ -208,29 +219,30 @@ class RedriveTasks:
         rows = await self._database.fetch(_SQL["list_redrives"], queue, [str(one) for one in states] or None, limit)
         return [read_task(row["task"]) for row in rows]
 
-    async def pause(self, redrive_id: str) -> RedriveTask:
+    async def pause(self, redrive_id: str, also: Also = nothing_more) -> RedriveTask:
         """Stop a task until it is resumed; when this returns, it moves nothing more.
 
         Raises:
             FluxaError: `NotFound`; `Refused`, if it has ended; an outage.
         """
-        return await self._change(redrive_id, RedriveState.PAUSED, RedriveState.RUNNING)
+        return await self._change(redrive_id, also, RedriveState.PAUSED, RedriveState.RUNNING)
 
-    async def resume(self, redrive_id: str) -> RedriveTask:
+    async def resume(self, redrive_id: str, also: Also = nothing_more) -> RedriveTask:
         """Let a task that is paused or failed go on where it was. Raises as `pause` does."""
-        task = await self._change(redrive_id, RedriveState.RUNNING, RedriveState.PAUSED, RedriveState.FAILED)
+        task = await self._change(redrive_id, also, RedriveState.RUNNING, RedriveState.PAUSED, RedriveState.FAILED)
         await notify(self._database, TOPIC)
         return task
 
-    async def cancel(self, redrive_id: str) -> RedriveTask:
+    async def cancel(self, redrive_id: str, also: Also = nothing_more) -> RedriveTask:
         """End a task; what it has moved stays moved. Raises as `pause` does."""
         ended_by = (RedriveState.RUNNING, RedriveState.PAUSED, RedriveState.FAILED)
-        return await self._change(redrive_id, RedriveState.CANCELLED, *ended_by)
+        return await self._change(redrive_id, also, RedriveState.CANCELLED, *ended_by)
 
-    async def _change(self, redrive_id: str, state: RedriveState, *before: RedriveState) -> RedriveTask:
-        text = await self._database.fetch_value(
-            _SQL["change_redrive"], redrive_id, str(state), [str(one) for one in before]
-        )
+    async def _change(self, redrive_id: str, also: Also, state: RedriveState, *before: RedriveState) -> RedriveTask:
+        async with self._database.transaction() as tx:
+            text = await tx.fetch_value(_SQL["change_redrive"], redrive_id, str(state), [str(one) for one in before])
+            if text is not None:
+                await also(tx)
         if text is not None:
             return read_task(text)
         task = await self.get(redrive_id)

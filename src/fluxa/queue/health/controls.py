@@ -12,7 +12,7 @@ from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
 from fluxa.postgres.listen import Listener, notify
 from fluxa.postgres.pool import Database
-from fluxa.postgres.transaction import Row
+from fluxa.postgres.transaction import Also, Row, nothing_more
 from fluxa.telemetry.catalogue import Hook, QueuePaused, QueueResumed
 from fluxa.telemetry.duty import Duty
 
@@ -49,13 +49,14 @@ class Controls:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def pause(self, queue: str, by: str, reason: str) -> Control:
+    async def pause(self, queue: str, by: str, reason: str, *, also: Also = nothing_more) -> Control:
         """Claim no more from a queue, on every machine, within a second or two.
 
         Args:
             queue: which one; whether it exists is the caller's to know.
             by: who says so.
             reason: why; whoever finds the queue paused reads it.
+            also: done in the same transaction.
 
         Raises:
             FluxaError: `InvalidRequest` for a name or a reason that is missing; an outage.
@@ -63,20 +64,22 @@ class Controls:
         for what, text in (("who pauses it", by), ("why", reason)):
             if not text.strip():
                 raise FluxaError(ErrorCode.INVALID_REQUEST, f"A queue is paused only with a word on {what}.")
-        return await self._put(queue, by, reason, paused=True)
+        return await self._put(queue, by, reason, paused=True, also=also)
 
-    async def resume(self, queue: str, by: str, reason: str = "") -> Control:
+    async def resume(self, queue: str, by: str, reason: str = "", *, also: Also = nothing_more) -> Control:
         """Claim from a queue again. Raises as `pause` does."""
         if not by.strip():
             raise FluxaError(ErrorCode.INVALID_REQUEST, "A queue is resumed only with a word on who resumes it.")
-        return await self._put(queue, by, reason, paused=False)
+        return await self._put(queue, by, reason, paused=False, also=also)
 
     async def all(self) -> list[Control]:
         """What was last said about each queue that was ever paused, by name."""
         return [_control(row) for row in await self._database.fetch(_SQL["list_controls"])]
 
-    async def _put(self, queue: str, by: str, reason: str, *, paused: bool) -> Control:
-        row = await self._database.fetch_row(_SQL["put_control"], queue, paused, reason[:_TEXT_MAX], by[:_TEXT_MAX])
+    async def _put(self, queue: str, by: str, reason: str, *, paused: bool, also: Also) -> Control:
+        async with self._database.transaction() as tx:
+            row = await tx.fetch_row(_SQL["put_control"], queue, paused, reason[:_TEXT_MAX], by[:_TEXT_MAX])
+            await also(tx)
         await notify(self._database, TOPIC)
         assert row is not None  # noqa: S101 - an upsert that returns gives its row
         return _control(row)

@@ -4,12 +4,16 @@ from typing import TypeVar
 
 import msgspec
 
+from fluxa.auth.audit import Act, Audit
+from fluxa.auth.principal import Kind
 from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.postgres.transaction import Also
 from fluxa.queue.registry import QueueSpec, Registry
 from fluxa.web.bodies import Bodies
 from fluxa.web.routes import Call, Receive, Scope
 
 T = TypeVar("T")
+_KINDS = {Kind.API_KEY: "key", Kind.USER: "user", Kind.MACHINE: "machine"}
 
 
 def queue_of(call: Call, registry: Registry) -> QueueSpec:
@@ -30,6 +34,19 @@ def caller(call: Call) -> str:
     if call.principal is None:
         raise FluxaError(ErrorCode.UNAUTHENTICATED)
     return call.principal.name
+
+
+def noted(audit: Audit, call: Call, action: str, subject: str, **detail: object) -> Also:
+    """What writes down, in the transaction of a verb, that the caller asked for it.
+
+    Raises:
+        FluxaError: `Unauthenticated`.
+    """
+    if (who := call.principal) is None:
+        raise FluxaError(ErrorCode.UNAUTHENTICATED)
+    actor = f"{_KINDS[who.kind]}:{who.subject or who.name}"
+    act = Act(who.tenant, actor, action, subject, detail, call.correlation_id)
+    return lambda tx: audit.record(tx, act)
 
 
 async def body_of(bodies: Bodies, scope: Scope, receive: Receive, kind: type[T], *, empty: T | None = None) -> T:

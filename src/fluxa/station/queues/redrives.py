@@ -3,10 +3,12 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from fluxa.auth.audit import Audit
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.queue.dead_letters.tasks import RedriveState, RedriveTask, RedriveTasks
+from fluxa.postgres.transaction import Also
+from fluxa.queue.dead_letters.tasks import RedriveState, RedriveTask, RedriveTasks, new_redrive_id
 from fluxa.queue.registry import Registry
-from fluxa.station.queues.given import body_of, caller, queue_of
+from fluxa.station.queues.given import body_of, caller, noted, queue_of
 from fluxa.station.queues.rules import is_same_order, meant, plan_view
 from fluxa.station.queues.schemas import RedriveList, RedrivePlanView, RedriveRequest
 from fluxa.station.queues.terms import RUN, SEE
@@ -35,11 +37,13 @@ class Redrives:
         registry: the queues there are.
         tasks: orders and looks up redrives.
         bodies: reads bodies.
+        audit: is told who asked.
     """
 
     registry: Registry
     tasks: RedriveTasks
     bodies: Bodies
+    audit: Audit
 
     async def create(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         """Order a redrive, or say what it would do."""
@@ -50,6 +54,7 @@ class Redrives:
             plan = await self.tasks.plan(queue, which, asked.force, redrives_max=asked.redrives_max)
             await send_response(send, json_response(plan_view(plan)))
             return
+        name = asked.redrive_id or new_redrive_id()
         task = await self.tasks.create(
             queue,
             which,
@@ -57,7 +62,8 @@ class Redrives:
             asked.rate_per_s,
             caller(call),
             redrives_max=asked.redrives_max,
-            redrive_id=asked.redrive_id,
+            redrive_id=name,
+            also=noted(self.audit, call, "redrive.ordered", f"redrive:{name}", queue=queue, forced=asked.force),
         )
         if not is_same_order(task, queue, which, asked):
             raise FluxaError(
@@ -80,29 +86,63 @@ class Redrives:
         found = await self.tasks.list(queue, () if state is None else (RedriveState(state),), limit=limit)
         await send_response(send, json_response(RedriveList(found)))
 
+    async def get(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """One redrive."""
+        await send_response(send, json_response(await self.tasks.get(_named(call))))
+
+    def _on(self, verb: Callable[[str, Also], Awaitable[RedriveTask]], action: str) -> Endpoint:
+        """An endpoint that does one thing to the redrive that the path names."""
+
+        async def endpoint(call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
+            name = _named(call)
+            also = noted(self.audit, call, action, f"redrive:{name}")
+            await send_response(send, json_response(await verb(name, also)))
+
+        return endpoint
+
     def routes(self) -> tuple[Route, ...]:
         """The rows."""
         of_queue, one = "/api/queues/{queue}/redrives", "/api/redrives/{id}"
         return (
             Route("redrives_create", of_queue, ("POST",), Auth.BEARER, self.create, _CREATE, RUN),
             Route("redrives_list", "/api/redrives", ("GET",), Auth.BEARER, self.list, _LIST, SEE),
-            Route("redrives_get", one, ("GET",), Auth.BEARER, _on(self.tasks.get), _GET, SEE),
-            Route("redrives_pause", f"{one}/pause", ("POST",), Auth.BEARER, _on(self.tasks.pause), _PAUSE, RUN),
-            Route("redrives_resume", f"{one}/resume", ("POST",), Auth.BEARER, _on(self.tasks.resume), _RESUME, RUN),
-            Route("redrives_cancel", f"{one}/cancel", ("POST",), Auth.BEARER, _on(self.tasks.cancel), _CANCEL, RUN),
+            Route("redrives_get", one, ("GET",), Auth.BEARER, self.get, _GET, SEE),
+            Route(
+                "redrives_pause",
+                f"{one}/pause",
+                ("POST",),
+                Auth.BEARER,
+                self._on(self.tasks.pause, "redrive.paused"),
+                _PAUSE,
+                RUN,
+            ),
+            Route(
+                "redrives_resume",
+                f"{one}/resume",
+                ("POST",),
+                Auth.BEARER,
+                self._on(self.tasks.resume, "redrive.resumed"),
+                _RESUME,
+                RUN,
+            ),
+            Route(
+                "redrives_cancel",
+                f"{one}/cancel",
+                ("POST",),
+                Auth.BEARER,
+                self._on(self.tasks.cancel, "redrive.cancelled"),
+                _CANCEL,
+                RUN,
+            ),
         )
 
 
-def _on(verb: Callable[[str], Awaitable[RedriveTask]]) -> Endpoint:
-    """An endpoint that does one thing to the redrive that the path names."""
-
-    async def endpoint(call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
-        redrive_id = call.path_params["id"]
-        if "\x00" in redrive_id:  # which Postgres could not look for
-            raise FluxaError(ErrorCode.NOT_FOUND, "There is no such redrive.")
-        await send_response(send, json_response(await verb(redrive_id)))
-
-    return endpoint
+def _named(call: Call) -> str:
+    """The redrive that the path names."""
+    redrive_id = call.path_params["id"]
+    if "\x00" in redrive_id:  # which Postgres could not look for
+        raise FluxaError(ErrorCode.NOT_FOUND, "There is no such redrive.")
+    return redrive_id
 
 
 def _verb(summary: str, done: str, refused: str) -> Operation:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from fluxa.auth.audit import Audit
 from fluxa.kernel.clock import Clock
 from fluxa.queue.backend import QueueBackend
 from fluxa.queue.dead_letters.quarantine import Quarantine
@@ -36,6 +37,7 @@ class QueueDoor:
         drainer: works on queues that have a handler here.
         budget_max_s: seconds that one drain may work at most.
         clock: the time.
+        audit: is told who asked for what.
         bodies: reads bodies.
     """
 
@@ -49,6 +51,7 @@ class QueueDoor:
     drainer: Drainer
     budget_max_s: float
     clock: Clock
+    audit: Audit
     bodies: Bodies = field(default_factory=lambda: Bodies(max_bytes=MIB))
 
 
@@ -58,7 +61,7 @@ def routes(door: QueueDoor) -> tuple[Route, ...]:
         *Showing(door.registry, door.reader, door.monitor).routes(),
         *Letters(door.registry, door.backend).routes(),
         *QuarantineRows(door.registry, door.quarantine).routes(),
-        *Steering(door.registry, door.controls, door.bodies).routes(),
+        *Steering(door.registry, door.controls, door.bodies, door.audit).routes(),
         *Draining(door.registry, door.reader, door.drainer, door.bodies, door.clock, door.budget_max_s).routes(),
-        *Redrives(door.registry, door.tasks, door.bodies).routes(),
+        *Redrives(door.registry, door.tasks, door.bodies, door.audit).routes(),
     )

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from fluxa.auth.audit import Audit
 from fluxa.queue.health.controls import Control, Controls
 from fluxa.queue.registry import Registry
-from fluxa.station.queues.given import body_of, caller, queue_of
+from fluxa.station.queues.given import body_of, caller, noted, queue_of
 from fluxa.station.queues.schemas import ControlView, PauseRequest
 from fluxa.station.queues.terms import RUN
 from fluxa.web.bodies import Bodies
@@ -20,22 +21,26 @@ class Steering:
         registry: the queues there are.
         controls: where the word of operators is kept.
         bodies: reads bodies.
+        audit: is told who asked.
     """
 
     registry: Registry
     controls: Controls
     bodies: Bodies
+    audit: Audit
 
     async def pause(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         """Claim no more from a queue."""
         queue = queue_of(call, self.registry).name
         asked = await body_of(self.bodies, scope, receive, PauseRequest)
-        await _answer(send, await self.controls.pause(queue, caller(call), asked.reason))
+        also = noted(self.audit, call, "queue.paused", f"queue:{queue}", reason=asked.reason)
+        await _answer(send, await self.controls.pause(queue, caller(call), asked.reason, also=also))
 
     async def resume(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Claim from a queue again."""
         queue = queue_of(call, self.registry).name
-        await _answer(send, await self.controls.resume(queue, caller(call)))
+        also = noted(self.audit, call, "queue.resumed", f"queue:{queue}")
+        await _answer(send, await self.controls.resume(queue, caller(call), also=also))
 
     def routes(self) -> tuple[Route, ...]:
         """The rows."""

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
 from fluxa.cli.commands.dlq import desk
+from fluxa.cli.commands.ground import note
 from fluxa.cli.errors import FAILED, CommandError, stderr
 from fluxa.kernel.errors import ErrorCode
 from fluxa.queue.backend import DeadLetterFilter
@@ -120,8 +121,12 @@ async def _import(settings: Settings, into: str | None, stream: BinaryIO, size: 
             read += len(line)
             yield line
 
+    subject = f"queue:{into or '*'}"
     async with desk.opened(settings, into) as at:
+        await note(settings, at.database, "dead_letters.import_ordered", subject)
         with Progress(console=stderr(), transient=True, disable=not sys.stderr.isatty()) as progress:
             bar = progress.add_task("read", total=size)
             importer = Importer(at.database, at.backend, at.registry)
-            return await importer.run(lines(), into=into, on_progress=lambda _: progress.update(bar, completed=read))
+            report = await importer.run(lines(), into=into, on_progress=lambda _: progress.update(bar, completed=read))
+        await note(settings, at.database, "dead_letters.imported", subject, letters=dict(report.imported))
+        return report

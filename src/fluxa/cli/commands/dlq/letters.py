@@ -14,6 +14,7 @@ from fluxa.apps.application import application
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
 from fluxa.cli.commands.dlq import desk
+from fluxa.cli.commands.ground import note
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import ErrorCode
@@ -150,12 +151,17 @@ async def _summary(settings: Settings, queue: str, which: DeadLetterFilter) -> D
 async def _purge(settings: Settings, queue: str, which: DeadLetterFilter, summary: DeadSummary) -> int:
     """Delete what was counted: a letter that came since was not asked about."""
     meant = replace(which, up_to=summary.last_id)
+    subject, counts = f"queue:{queue}", {"letters": summary.total, "codes": dict(summary.by_code)}
     async with desk.opened(settings, queue) as at:
+        # It takes many transactions: that it was ordered is written down before the first, what came of it at the end.
+        await note(settings, at.database, "dead_letters.purge_ordered", subject, **counts)
         with Progress(console=stderr(), transient=True, disable=not sys.stderr.isatty()) as progress:
             bar = progress.add_task("deleted", total=summary.total)
-            return await purging.purge(
+            deleted = await purging.purge(
                 at.backend, queue, meant, on_progress=lambda count: progress.update(bar, completed=count)
             )
+        await note(settings, at.database, "dead_letters.purged", subject, letters=deleted)
+        return deleted
 
 
 def _class(letter: DeadLetter, settings: Settings, queue: str) -> str:

@@ -9,12 +9,12 @@ from fluxa.apps.settings import Settings
 from fluxa.cli import output
 from fluxa.cli.commands.dlq import desk
 from fluxa.cli.commands.dlq.watching import refuse_if_nothing_moved, staying, tell, watch
-from fluxa.cli.commands.ground import whoami
+from fluxa.cli.commands.ground import noted, whoami
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import ErrorCode
 from fluxa.queue.backend import DeadLetterFilter
 from fluxa.queue.dead_letters.choice import REDRIVES_MAX, RedrivePlan
-from fluxa.queue.dead_letters.tasks import RedriveTask
+from fluxa.queue.dead_letters.tasks import RedriveTask, new_redrive_id
 
 
 def redrive(
@@ -82,7 +82,11 @@ async def _create(
     rate: float | None,
 ) -> RedriveTask:
     async with desk.opened(settings, queue) as at:
-        return await at.tasks.create(queue, which, forced, rate, whoami(), redrives_max=redrives_max)
+        name = new_redrive_id()
+        also = noted(settings, at.database, "redrive.ordered", f"redrive:{name}", queue=queue, forced=list(forced))
+        return await at.tasks.create(
+            queue, which, forced, rate, whoami(), redrives_max=redrives_max, redrive_id=name, also=also
+        )
 
 
 def _show_plan(plan: RedrivePlan, *, as_json: bool) -> None:

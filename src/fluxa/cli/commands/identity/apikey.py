@@ -10,8 +10,10 @@ from fluxa.apps.settings import Settings
 from fluxa.auth.keys.api_keys import ApiKey, ApiKeys, NewApiKey
 from fluxa.auth.roles import Role
 from fluxa.cli import output
+from fluxa.cli.commands.ground import whoami
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import ErrorCode
+from fluxa.operations.ledger import Ledger
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, list and revoke API keys.")
 
@@ -44,7 +46,7 @@ def create(
 
 async def _create(settings: Settings, tenant: str, name: str, role: Role) -> NewApiKey:
     async with migrated(settings, "apikey") as database:
-        return await ApiKeys(database).create(tenant, name, role=role)
+        return await ApiKeys(database, Ledger(database)).create(tenant, name, role=role, by=f"cli:{whoami()}")
 
 
 @app.command("list")
@@ -90,4 +92,4 @@ def revoke(
 
 async def _revoke(settings: Settings, key_id: str) -> bool:
     async with migrated(settings, "apikey") as database:
-        return await ApiKeys(database).revoke(key_id)
+        return await ApiKeys(database, Ledger(database)).revoke(key_id, by=f"cli:{whoami()}")

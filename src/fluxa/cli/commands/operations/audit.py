@@ -85,13 +85,13 @@ def show(
 def verify(
     context: typer.Context,
     tenant: OneOrAll = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", exists=True, dir_okay=False, help="Verify an export, without the database.")
-    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="Verify an export, without the database.")] = None,
     anchors: Annotated[bool, typer.Option("--anchors/--no-anchors", help="Compare with the anchors.")] = True,
     as_json: output.AsJson = False,
 ) -> None:
     """Check every entry against its hash, the one before, the head and all anchors; exit code 1 if one is wrong."""
+    if file is not None and not file.is_file():
+        raise CommandError(ErrorCode.NOT_FOUND, f"There is no file {file}.", action="Check the path.")
     settings = output.effective(context).settings
     report = asyncio.run(_verify(settings, tenant, file, anchors=anchors, show=not as_json))
     if as_json:

@@ -13,7 +13,7 @@ from fluxa.apps.database import migrated
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
 from fluxa.cli.commands.dlq import desk
-from fluxa.cli.commands.ground import whoami
+from fluxa.cli.commands.ground import note, noted, whoami
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel import json
 from fluxa.kernel.clock import SystemClock
@@ -91,7 +91,8 @@ def remove(context: typer.Context, name: Name) -> None:
 
     async def run(settings: Settings) -> None:
         async with migrated(settings, "cron") as database:
-            await Schedules(database).remove(name)
+            also = noted(settings, database, "schedule.removed", f"schedule:{name}")
+            await Schedules(database).remove(name, also=also)
 
     asyncio.run(run(output.effective(context).settings))
     stderr().print(f"Schedule {name} is removed.", markup=False)
@@ -232,14 +233,26 @@ async def _get(settings: Settings, name: str) -> Standing:
 async def _add(settings: Settings, schedule: Schedule, *, replace: bool) -> Standing:
     async with desk.opened(settings, schedule.queue) as at:
         schedules = Schedules(at.database)
-        await schedules.add(schedule, by=whoami(), replace=replace)
+        also = noted(
+            settings,
+            at.database,
+            "schedule.added",
+            f"schedule:{schedule.name}",
+            expression=schedule.expression,
+            timezone=schedule.timezone,
+            queue=schedule.queue,
+            replace=replace,
+        )
+        await schedules.add(schedule, by=whoami(), replace=replace, also=also)
         return await schedules.get(schedule.name)
 
 
 async def _switch(settings: Settings, name: str, *, enabled: bool) -> Standing:
     async with migrated(settings, "cron") as database:
         schedules = Schedules(database)
-        await (schedules.enable if enabled else schedules.disable)(name, by=whoami())
+        action = "schedule.enabled" if enabled else "schedule.disabled"
+        also = noted(settings, database, action, f"schedule:{name}")
+        await (schedules.enable if enabled else schedules.disable)(name, by=whoami(), also=also)
         return await schedules.get(name)
 
 
@@ -247,7 +260,9 @@ async def _run_now(settings: Settings, name: str) -> str:
     queue = (await _get(settings, name)).schedule.queue
     async with desk.opened(settings, queue) as at:
         runner = CronRunner(at.database, at.backend, at.registry, clock=SystemClock(), hook=silent, worker=whoami())
-        return await runner.run_now(name)
+        record_id = await runner.run_now(name)
+        await note(settings, at.database, "schedule.run", f"schedule:{name}", record_id=record_id)
+        return record_id
 
 
 async def _history(settings: Settings, name: str | None, status: str | None, limit: int) -> list[Run]:

@@ -7,7 +7,7 @@ import typer
 
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
-from fluxa.cli.commands.ground import whoami
+from fluxa.cli.commands.ground import noted, whoami
 from fluxa.cli.commands.queue.desk import known, opened
 from fluxa.cli.commands.queue.listing import Queue
 from fluxa.cli.errors import stderr
@@ -47,5 +47,7 @@ async def _say(settings: Settings, queue: str, by: str, reason: str | None) -> C
         await known(desk, queue)
         controls = Controls(desk.database)
         if reason is None:
-            return await controls.resume(queue, by)
-        return await controls.pause(queue, by, reason)
+            also = noted(settings, desk.database, "queue.resumed", f"queue:{queue}", by=by)
+            return await controls.resume(queue, by, also=also)
+        also = noted(settings, desk.database, "queue.paused", f"queue:{queue}", by=by, reason=reason)
+        return await controls.pause(queue, by, reason, also=also)
