@@ -23,6 +23,7 @@ from fluxa.apps.worker import for_effects, loaded
 from fluxa.auth.nonces import Nonces
 from fluxa.kernel.ids import Tenant
 from fluxa.operations.ledger import Ledger
+from fluxa.operations.tenants.check import TenantWatch
 from fluxa.queue.dead_letters.quarantine import Quarantine
 from fluxa.queue.dead_letters.tasks import RedriveTasks
 from fluxa.queue.health.controls import Controls
@@ -65,6 +66,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         reader = health_reader(settings, database, backend, registry, hook=hook)
         await serve_alarms(on, at, registry, reader)
         alarms = alarm_store(settings, on)
+        await on.life.start(TenantWatch(database, clock=clock, hook=hook))
         drainer, ledger = await _drainer(on, app, at), Ledger(database, hook=hook)
         door = QueueDoor(
             registry=registry,

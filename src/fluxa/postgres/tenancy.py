@@ -42,16 +42,21 @@ async def as_tenant(
         DatabaseUnavailableError: as `Database.transaction` does.
         FluxaError: `DBRejected`, if the login may not take the role (any more), with the command that says more.
     """
-    limit = None if timeout_s is None else f"{round(timeout_s * 1000)}ms"
     async with database.transaction() as tx:
-        try:
-            await tx.execute(_SQL["enter_tenant"], tenant, limit)
-        except FluxaError as error:
-            if isinstance(error.__cause__, asyncpg.InvalidParameterValueError | asyncpg.InsufficientPrivilegeError):
-                raise FluxaError(
-                    ErrorCode.DB_REJECTED,
-                    f"The login cannot act as {ROLE}, so no tenant can be served: {error.__cause__}. "
-                    "Run: fluxa tenants check",
-                ) from error
-            raise
+        await enter(tx, tenant, timeout_s=timeout_s)
         yield tx
+
+
+async def enter(tx: Transaction, tenant: Tenant, *, timeout_s: float | None = None) -> None:
+    """From here on, what this transaction does is done for one tenant. Takes and raises what `as_tenant` does."""
+    limit = None if timeout_s is None else f"{round(timeout_s * 1000)}ms"
+    try:
+        await tx.execute(_SQL["enter_tenant"], tenant, limit)
+    except FluxaError as error:
+        if isinstance(error.__cause__, asyncpg.InvalidParameterValueError | asyncpg.InsufficientPrivilegeError):
+            raise FluxaError(
+                ErrorCode.DB_REJECTED,
+                f"The login cannot act as {ROLE}, so no tenant can be served: {error.__cause__}. "
+                "Run: fluxa tenants check",
+            ) from error
+        raise

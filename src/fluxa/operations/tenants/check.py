@@ -1,0 +1,104 @@
+"""Asks the server how tenants are kept apart, and tries it with a canary. Not: what the answers mean (rules)."""
+
+import asyncio
+from collections.abc import Mapping
+
+from fluxa.kernel.clock import Clock
+from fluxa.kernel.errors import ErrorCode, FluxaError, RetryClass
+from fluxa.kernel.ids import Tenant
+from fluxa.kernel.lifecycle import cancel_and_wait
+from fluxa.operations.tenants.rules import GRANTS, Finding, Kind, judge_canary, judge_role, judge_table
+from fluxa.postgres import sql
+from fluxa.postgres.pool import Database
+from fluxa.postgres.tenancy import enter
+from fluxa.telemetry.catalogue import Hook
+from fluxa.telemetry.duty import take_turn
+
+_SQL = sql.load("fluxa.operations.tenants", "inspect.sql")
+_CANARIES = (Tenant("-canary-a"), Tenant("-canary-b"))
+"""No tenant's name begins so."""
+_EVERY_S = 300.0
+
+
+class _RolledBackError(Exception):
+    """Nothing of a canary stays."""
+
+
+async def check(database: Database) -> list[Finding]:
+    """All that is wrong with the separation of tenants; empty if nothing is.
+
+    Raises:
+        DatabaseUnavailableError: an outage: it is not known.
+    """
+    role = await database.fetch_row(_SQL["inspect_role"])
+    found = list(judge_role(None if role is None else dict(role)))
+    if role is None:
+        return found
+    for table in await database.fetch(_SQL["inspect_tables"]):
+        found += judge_table(dict(table))
+    for tenant in _CANARIES:
+        found += await _canary(database, tenant)
+    return found
+
+
+async def _canary(database: Database, tenant: Tenant) -> list[Finding]:
+    """Write rows for two tenants, read as one of them, roll back."""
+    seen: Mapping[str, list[str]] = {}
+    written = False
+    try:
+        async with database.transaction() as tx:
+            written = await tx.execute(_SQL["write_canary"], list(_CANARIES)) > 0
+            await enter(tx, tenant)
+            rows = await tx.fetch(_SQL["count_canary"], list(_CANARIES))
+            seen = {str(row["name"]): list(row["seen"] or ()) for row in rows}
+            raise _RolledBackError  # noqa: TRY301 - leaving the block by an error is what rolls it back
+    except _RolledBackError:
+        pass  # as meant
+    except FluxaError as error:
+        if error.retry is RetryClass.TRANSIENT:
+            raise
+        return [
+            Finding(Kind.LOCK_OUT, "canary", f"a tenant is refused: {error.detail}", "mend what else is found here")
+        ]
+    return [
+        finding
+        for table in sorted(GRANTS)
+        for finding in judge_canary(table, tenant, seen[table], written=written or table != "events")
+    ]
+
+
+class TenantWatch:
+    """Checks now and then, and tells of what is wrong as of a duty that failed. A `fluxa.kernel.lifecycle.Service`."""
+
+    def __init__(self, database: Database, *, clock: Clock, hook: Hook, every_s: float = _EVERY_S) -> None:
+        self._database = database
+        self._clock = clock
+        self._hook = hook
+        self._every_s = every_s
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin in the background."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="tenant-watch")
+
+    async def stop(self) -> None:
+        """End it."""
+        task, self._task = self._task, None
+        await cancel_and_wait(task)
+
+    async def look(self) -> None:
+        """One check.
+
+        Raises:
+            FluxaError: `DBRejected` with what was found; an outage.
+        """
+        found = await check(self._database)
+        if found:
+            told = "; ".join(f"{one.kind}: {one.what} {one.detail}" for one in found[:5])
+            raise FluxaError(ErrorCode.DB_REJECTED, f"{len(found)} found. {told}. Run: fluxa tenants check")
+
+    async def _run(self) -> None:
+        while True:
+            await take_turn("tenants", self.look, clock=self._clock, hook=self._hook)
+            await asyncio.sleep(self._every_s)
