@@ -16,6 +16,7 @@ from fluxa.apps.engines import (
 )
 from fluxa.apps.operations.alarms import AlarmGauges, alarm_routes, alarm_rules, alarm_store, serve_alarms
 from fluxa.apps.operations.audit import ledger_anchoring
+from fluxa.apps.operations.people import identity_routes
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
@@ -86,6 +87,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
                 *routes(door),
                 *alarm_routes(on, at, registry, alarms),
                 *AuditDoor(ledger).routes(),
+                *identity_routes(on),
                 jwks.route(on.identity.ring.jwks),
             ),
             stopping=stopping,
