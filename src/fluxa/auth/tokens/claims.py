@@ -76,7 +76,7 @@ def times_of(payload: bytes) -> Times:
     """The part that every token has; refused as malformed without it."""
     try:
         return _times.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RefusedTokenError(Refusal.MALFORMED) from None
 
 
@@ -84,7 +84,7 @@ def own_claims(payload: bytes) -> Claims:
     """What a token of our own says; refused as malformed if it cannot be one."""
     try:
         found = _claims.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RefusedTokenError(Refusal.MALFORMED) from None
     if not (is_tenant(found.tenant) and found.sub and found.sid):
         raise RefusedTokenError(Refusal.MALFORMED)
@@ -95,7 +95,7 @@ def all_claims(payload: bytes) -> dict[str, Any]:
     """What a token of another issuer says."""
     try:
         return _any.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RefusedTokenError(Refusal.MALFORMED) from None
 
 

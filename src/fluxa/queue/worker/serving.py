@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -267,9 +268,11 @@ class Serving:
         if found.alone is not None:
             held = self._hold(found.alone)
             held.waits = True
+            # At once, not when its task begins: the next claim would hold others that may count its crash as theirs.
+            self._in.solitude.ask(held)
             task = asyncio.create_task(self._alone(held), name=f"{self.queue}-suspect")
             self._suspects.add(task)
-            task.add_done_callback(self._suspects.discard)
+            task.add_done_callback(functools.partial(self._suspect_ended, held))
         if self._stopping or self._standing.allowance() == 0:
             self._desk.give_back()
         self._desk.wake()
@@ -280,13 +283,18 @@ class Serving:
 
     async def _alone(self, held: Held) -> None:
         """Work on a suspect with nothing else in hand; or, where that cannot be had, give it back for a while."""
-        async with self._in.solitude.alone() as is_alone:
+        async with self._in.solitude.alone(held) as is_alone:
             held.waits = False
             if is_alone and not self._stopping and not held.is_lost:
                 await self._desk.alone(held)
             else:
                 pause_s = 0.0 if self._stopping else _SUSPECT_PAUSE_S
                 self._desk.refuse(held, self._in.clock.now() + dt.timedelta(seconds=pause_s))
+
+    def _suspect_ended(self, held: Held, task: asyncio.Task[None]) -> None:
+        """However it ended; one that was cancelled before its turn must not be waited for."""
+        self._suspects.discard(task)
+        self._in.solitude.give_up(held)
 
     def _opened(self) -> None:
         """The breaker opened: no attempt is to be burnt on what waits."""

@@ -21,8 +21,21 @@ class Solitude:
         self._hands = hands
         self._turn = asyncio.Lock()
         self._emptied = asyncio.Event()
-        self.is_wanted = False
+        self._asked: set[object] = set()
+        self._is_held = False
+
+    @property
+    def is_wanted(self) -> bool:
         """Whether nobody is to claim or begin anything."""
+        return self._is_held or bool(self._asked)
+
+    def ask(self, who: object) -> None:
+        """Until `who` has its turn or gives it up, nothing is to be claimed: it would be in hand beside."""
+        self._asked.add(who)
+
+    def give_up(self, who: object) -> None:
+        """Do not wait for `who`, if anybody does."""
+        self._asked.discard(who)
 
     def look(self) -> None:
         """Something ended: it may be quiet now."""
@@ -30,28 +43,29 @@ class Solitude:
             self._emptied.set()
 
     @contextlib.asynccontextmanager
-    async def alone(self) -> AsyncIterator[bool]:
+    async def alone(self, who: object) -> AsyncIterator[bool]:
         """Be alone for the first `ALONE_S` of the block; the value says whether that came about."""
-        async with self._turn:
-            self.is_wanted = True
+        await self._turn.acquire()
+        self._is_held = True
+        self._asked.discard(who)
+        try:
             self._emptied.clear()
             self.look()
             try:
                 async with asyncio.timeout(WAIT_S):
                     await self._emptied.wait()
             except TimeoutError:
-                self.is_wanted = False
+                self._release()
                 yield False
                 return
-            except BaseException:
-                self.is_wanted = False
-                raise
             timer = asyncio.get_running_loop().call_later(ALONE_S, self._release)
             try:
                 yield True
             finally:
                 timer.cancel()
-                self._release()
+        finally:
+            self._release()
+            self._turn.release()
 
     def _release(self) -> None:
-        self.is_wanted = False
+        self._is_held = False
