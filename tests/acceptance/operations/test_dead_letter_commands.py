@@ -103,7 +103,7 @@ async def test_ctrl_c_leaves_a_redrive_that_goes_on_later(shell: Shell, backend:
     async def some_are_back() -> bool:
         return (await backend.metrics(QUEUE)).depth >= 20
 
-    command = ("dlq", "redrive", "--queue", QUEUE, "--all", "--rate", "50")
+    command = ("dlq", "redrive", "--queue", QUEUE, "--all", "--rate", "10")
     async with running(*command, home=shell.home, **shell.settings) as program:
         await until(some_are_back)
         assert await program.stop(signal.SIGINT) == 130
