@@ -58,10 +58,6 @@ class Listener:
         task, self._task = self._task, None
         await cancel_and_wait(task)
 
-    def use(self, config: PoolConfig) -> None:
-        """Connect so from the next time on; the connection that is open stays."""
-        self._config = config
-
     async def wait(self, topic: str, timeout_s: float) -> bool:
         """Wait for a wake-up of the topic, at most so long. True if one came; each is for one waiter."""
         known = self._topics.setdefault(topic, _Topic())

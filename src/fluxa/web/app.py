@@ -5,7 +5,7 @@ It starts and stops nothing; the apps do. It stands on the way of every request,
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from fluxa.auth.principal import Principal, reason_of
 from fluxa.kernel.clock import Clock, SystemClock
@@ -89,8 +89,8 @@ class App:
             raise ValueError(f"{scope['type']} is not spoken here")
         began = self._monotonic()
         method: str = scope["method"]
-        traceparent, given, authorization = _read_headers(scope)
-        correlation = correlation_id(traceparent, given)
+        head = _read_headers(scope)
+        correlation = correlation_id(head.traceparent, head.correlation_id)
         exchange = _Exchange(scope, receive, send, correlation)
         try:
             route, params = self._table.find(method, scope["raw_path"])
@@ -99,7 +99,7 @@ class App:
             return
         self._hook(RequestStarted(route.name, method))
         try:
-            await self._serve(route, params, authorization, exchange)
+            await self._serve(route, params, head, exchange)
         except FluxaError as error:
             await self._refuse(await self._denied(error, route, exchange), exchange, route.auth)
         except ClientDisconnectedError:
@@ -111,24 +111,22 @@ class App:
         finally:
             self._hook(RequestServed(route.name, method, exchange.status, self._monotonic() - began))
 
-    async def _serve(
-        self, route: Route, params: dict[str, str], authorization: bytes | None, exchange: "_Exchange"
-    ) -> None:
+    async def _serve(self, route: Route, params: dict[str, str], head: "_Head", exchange: "_Exchange") -> None:
         """Know the caller, then let the endpoint answer, within its bounds."""
         scope, correlation, terms = exchange.scope, exchange.correlation, route.terms
         if terms.origins:
             exchange.headers += shared(route, scope)
         if route.auth is Auth.BEARER:
-            exchange.principal = await self._identify(authorization)
+            exchange.principal = await self._identify(head.authorization)
         elif route.auth is not Auth.OPEN:
-            approach = Approach(authorization, route, correlation, scope, exchange.receive)
+            approach = Approach(head.authorization, route, correlation, scope, exchange.receive)
             admitted = await self._guards[route.auth](approach)
             exchange.principal, exchange.receive = admitted.principal, admitted.receive
         if route.name in self._counted:
             exchange.headers += await self._counting.take(route, exchange.principal, scope)
         if route.auth is Auth.BEARER and exchange.principal is not None:
             self._access.check(route, exchange.principal)
-        _check_length(scope, terms.body_max_bytes)
+        _check_length(head.content_length, terms.body_max_bytes)
         task, deadlines = asyncio.current_task(), self._deadlines[terms.timeout_s]
         if task is None:
             raise RuntimeError("a request is answered inside a task")
@@ -227,18 +225,24 @@ class _Exchange:
         await self._send(message)
 
 
-def _check_length(scope: Scope, max_bytes: int) -> None:
+def _check_length(given: bytes | None, max_bytes: int) -> None:
     """Refuse a body that says itself that it is too long; one that does not say is measured by who reads it."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > max_bytes:
-            raise FluxaError(
-                ErrorCode.REQUEST_TOO_LARGE, f"The body is larger than {max_bytes} bytes; it was not read."
-            )
+    if given is not None and given.isdigit() and int(given) > max_bytes:
+        raise FluxaError(ErrorCode.REQUEST_TOO_LARGE, f"The body is larger than {max_bytes} bytes; it was not read.")
 
 
-def _read_headers(scope: Scope) -> tuple[str | None, str | None, bytes | None]:
-    """Traceparent, X-Correlation-ID and Authorization; of a repeated one, the last."""
-    traceparent = given = authorization = None
+class _Head(NamedTuple):
+    """The headers that the frame itself looks at; of a repeated one, the last."""
+
+    traceparent: str | None
+    correlation_id: str | None
+    authorization: bytes | None
+    content_length: bytes | None
+
+
+def _read_headers(scope: Scope) -> _Head:
+    """One walk over the headers, for all that the frame wants to know."""
+    traceparent = given = authorization = length = None
     for name, value in scope["headers"]:
         if name == b"authorization":
             authorization = value
@@ -246,4 +250,6 @@ def _read_headers(scope: Scope) -> tuple[str | None, str | None, bytes | None]:
             traceparent = value.decode("latin-1")
         elif name == b"x-correlation-id":
             given = value.decode("latin-1")
-    return traceparent, given, authorization
+        elif name == b"content-length":
+            length = value
+    return _Head(traceparent, given, authorization, length)

@@ -27,11 +27,6 @@ class Sealer:
     def __init__(self, secrets: Sequence[bytes], purpose: str) -> None:
         self._ciphers = [AESGCM(_derived(secret, purpose)) for secret in secrets]
 
-    @property
-    def can_seal(self) -> bool:
-        """Whether there is a secret."""
-        return bool(self._ciphers)
-
     def seal(self, content: bytes, context: str) -> bytes:
         """The sealed form.
 

@@ -22,10 +22,6 @@ class Access:
         """From now on these roles count for the routes named, and for all others those of their rows."""
         self._bindings = dict(bindings)
 
-    def roles_of(self, route: Route) -> frozenset[Role]:
-        """Who may call a route now."""
-        return self._bindings.get(route.name, route.terms.roles)
-
     def check(self, route: Route, principal: Principal) -> None:
         """Let a caller pass.
 
