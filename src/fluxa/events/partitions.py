@@ -1,15 +1,15 @@
 """The months of `fluxa.events`: made ahead, made on demand, dropped whole when they are too old."""
 
-import asyncio
 import datetime as dt
 from collections.abc import Iterable
 
+from typing_extensions import override
+
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
 from fluxa.telemetry.catalogue import Hook
-from fluxa.telemetry.duty import take_turn
+from fluxa.telemetry.duty import RareDuty
 
 _SQL = sql.load("fluxa.events", "partitions.sql")
 MONTHS_AHEAD = 3
@@ -95,7 +95,7 @@ class Partitions:
             await self._database.execute(_SQL[delete], before, (block, 0), (block + _DELETE_BLOCKS, 0))
 
 
-class PartitionKeeper:
+class PartitionKeeper(RareDuty):
     """Makes the coming months and drops the old ones, at the start and then daily. A `Service`."""
 
     def __init__(
@@ -111,12 +111,11 @@ class PartitionKeeper:
         """
         if retention_months is not None and retention_months < 1:
             raise ValueError("retention_months must be at least 1")
+        super().__init__("partitions", self.keep, clock=clock, hook=hook, every_s=_DAY_S, repeat_s=_REPEAT_S)
         self._partitions = partitions
-        self._clock = clock
-        self._hook = hook
         self._retention_months = retention_months
-        self._task: asyncio.Task[None] | None = None
 
+    @override
     async def start(self) -> None:
         """Make the months that are needed now, then go on in the background.
 
@@ -125,12 +124,7 @@ class PartitionKeeper:
         """
         if self._task is None:
             await self._ensure_ahead()
-            self._task = asyncio.create_task(self._run(), name="partition-keeper")
-
-    async def stop(self) -> None:
-        """End the background work."""
-        task, self._task = self._task, None
-        await cancel_and_wait(task)
+            await super().start()
 
     async def keep(self) -> None:
         """One pass: months ahead, then retention.
@@ -147,8 +141,3 @@ class PartitionKeeper:
         self._partitions.forget()
         current = month_of(self._clock.now())
         await self._partitions.ensure(month_after(current, ahead) for ahead in range(MONTHS_AHEAD + 1))
-
-    async def _run(self) -> None:
-        while True:
-            worked = await take_turn("partitions", self.keep, clock=self._clock, hook=self._hook)
-            await asyncio.sleep(_DAY_S if worked else _REPEAT_S)

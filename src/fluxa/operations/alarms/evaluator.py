@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.operations.alarms.evaluate import Notice, Phase, Standing, advance, due, fresh, gone
 from fluxa.operations.alarms.measuring import Found, Measures
@@ -98,11 +97,8 @@ class Evaluator:
         if task is None:
             return
         await cancel_and_wait(task)
-        try:
-            async with asyncio.timeout(_STOP_WITHIN_S):
-                await self._turns.leave()
-        except (FluxaError, TimeoutError) as error:
-            self._duty.failed(error)  # another one takes over when this one has been silent for a while
+        # If not, another one takes over when this one has been silent for a while.
+        await self._duty.farewell(self._turns.leave, within_s=_STOP_WITHIN_S)
 
     async def evaluate(self) -> bool:
         """Look at everything once; False if another process does that.

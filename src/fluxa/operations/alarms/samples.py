@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from fluxa.kernel import json
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
@@ -97,11 +96,8 @@ class Sampler:
         if task is None:
             return
         await cancel_and_wait(task)
-        try:
-            async with asyncio.timeout(_STOP_WITHIN_S):
-                await self.write(ended=True)
-        except (FluxaError, TimeoutError) as error:
-            self._duty.failed(error)  # somebody will ask where it is, which is right: its end was not in order
+        # If not, somebody will ask where it is, which is right: its end was not in order.
+        await self._duty.farewell(lambda: self.write(ended=True), within_s=_STOP_WITHIN_S)
 
     async def write(self, *, ended: bool = False) -> None:
         """Write one sample now.

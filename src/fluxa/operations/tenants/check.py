@@ -1,18 +1,16 @@
 """Asks the server how tenants are kept apart, and tries it with a canary. Not: what the answers mean (rules)."""
 
-import asyncio
 from collections.abc import Mapping
 
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError, RetryClass
 from fluxa.kernel.ids import Tenant
-from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.operations.tenants.rules import GRANTS, Finding, Kind, judge_canary, judge_role, judge_table
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
 from fluxa.postgres.tenancy import enter
 from fluxa.telemetry.catalogue import Hook
-from fluxa.telemetry.duty import take_turn
+from fluxa.telemetry.duty import RareDuty
 
 _SQL = sql.load("fluxa.operations.tenants", "inspect.sql")
 _CANARIES = (Tenant("-canary-a"), Tenant("-canary-b"))
@@ -67,25 +65,12 @@ async def _canary(database: Database, tenant: Tenant) -> list[Finding]:
     ]
 
 
-class TenantWatch:
+class TenantWatch(RareDuty):
     """Checks now and then, and tells of what is wrong as of a duty that failed. A `fluxa.kernel.lifecycle.Service`."""
 
     def __init__(self, database: Database, *, clock: Clock, hook: Hook, every_s: float = _EVERY_S) -> None:
+        super().__init__("tenants", self.look, clock=clock, hook=hook, every_s=every_s)
         self._database = database
-        self._clock = clock
-        self._hook = hook
-        self._every_s = every_s
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin in the background."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="tenant-watch")
-
-    async def stop(self) -> None:
-        """End it."""
-        task, self._task = self._task, None
-        await cancel_and_wait(task)
 
     async def look(self) -> None:
         """One check.
@@ -97,8 +82,3 @@ class TenantWatch:
         if found:
             told = "; ".join(f"{one.kind}: {one.what} {one.detail}" for one in found[:5])
             raise FluxaError(ErrorCode.DB_REJECTED, f"{len(found)} found. {told}. Run: fluxa tenants check")
-
-    async def _run(self) -> None:
-        while True:
-            await take_turn("tenants", self.look, clock=self._clock, hook=self._hook)
-            await asyncio.sleep(self._every_s)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
@@ -158,11 +157,8 @@ class Reporter:
         if task is None:
             return
         await cancel_and_wait(task)
-        try:
-            async with asyncio.timeout(_STOP_WITHIN_S):
-                await self._write(self._source(), retire=True)
-        except (FluxaError, TimeoutError) as error:
-            self._duty.failed(error)  # the rows are old in fifteen seconds, which says the same
+        # If not, the rows are old in fifteen seconds, which says the same.
+        await self._duty.farewell(lambda: self._write(self._source(), retire=True), within_s=_STOP_WITHIN_S)
 
     async def _run(self) -> None:
         while True:

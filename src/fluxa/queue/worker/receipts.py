@@ -1,17 +1,15 @@
 """Receipts for effects that are committed, so that they are not done again; owner of `fluxa.receipts`."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
 from fluxa.queue.record import Record
 from fluxa.telemetry.catalogue import Hook
-from fluxa.telemetry.duty import take_turn
+from fluxa.telemetry.duty import RareDuty
 
 KEPT_S = 15 * 86400.0
 """A day longer than SQS keeps any message: after that nobody can ask for it again."""
@@ -41,28 +39,15 @@ class Receipts:
             await tx.execute(_SQL["give_back_receipts"], queue, *_names(records))
 
 
-class ReceiptPruner:
+class ReceiptPruner(RareDuty):
     """Removes receipts that nobody can ask for any more, a bounded step at a time. A `Service`."""
 
     def __init__(
         self, database: Database, *, clock: Clock, hook: Hook, kept_s: float = KEPT_S, every_s: float = _EVERY_S
     ) -> None:
+        super().__init__("receipts", self.prune, clock=clock, hook=hook, every_s=every_s)
         self._database = database
-        self._clock = clock
-        self._hook = hook
         self._kept_s = kept_s
-        self._every_s = every_s
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin in the background."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="receipt-pruner")
-
-    async def stop(self) -> None:
-        """End the background work."""
-        task, self._task = self._task, None
-        await cancel_and_wait(task)
 
     async def prune(self) -> int:
         """Remove all that are too old now; returns how many.
@@ -76,11 +61,6 @@ class ReceiptPruner:
             removed += step
             if step < _STEP:
                 return removed
-
-    async def _run(self) -> None:
-        while True:
-            await take_turn("receipts", self.prune, clock=self._clock, hook=self._hook)
-            await asyncio.sleep(self._every_s)
 
 
 def _names(records: Sequence[Record]) -> tuple[list[str], list[int]]:

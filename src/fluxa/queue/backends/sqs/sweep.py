@@ -1,12 +1,10 @@
 """Brings what SQS moved aside by itself to the dead letters in Postgres, before SQS forgets it after 14 days."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, retry_class
-from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres.pool import Database
 from fluxa.queue.backend import Defect, Delivery, ParkedText, Settlement
 from fluxa.queue.backends.pgmq.dead_letters import DeadLetters
@@ -18,13 +16,12 @@ from fluxa.queue.backends.sqs.queues import Place, Places
 from fluxa.queue.backends.sqs.wire import BATCH_ENTRIES, storable
 from fluxa.queue.outcome import Dead
 from fluxa.telemetry.catalogue import Hook, NativeDeadLettersSwept, RecordParked
-from fluxa.telemetry.duty import take_turn
+from fluxa.telemetry.duty import RareDuty
 
 _LEASE_S = 60
-_TASK = "sqs_sweep"
 
 
-class Sweeper:
+class Sweeper(RareDuty):
     """Empties the native dead-letter queues of SQS. A `fluxa.kernel.lifecycle.Service`.
 
     A message gets there when it was received a thousand times and settled by nobody: its worker died each time.
@@ -52,6 +49,7 @@ class Sweeper:
         hook: Hook,
         every_s: float = 60.0,
     ) -> None:
+        super().__init__("sqs_sweep", self._sweep_all, clock=clock, hook=hook, every_s=every_s)
         self._sqs = sqs
         self._database = database
         self._dead = DeadLetters(database)
@@ -59,25 +57,6 @@ class Sweeper:
         self._places = places
         self._claims = claims
         self._queues = tuple(queues)
-        self._clock = clock
-        self._hook = hook
-        self._every_s = every_s
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin; the first turn is at once."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="sqs-sweep")
-
-    async def stop(self) -> None:
-        """End; a message that was being moved is moved by the next turn."""
-        task, self._task = self._task, None
-        await cancel_and_wait(task)
-
-    async def _run(self) -> None:
-        while True:
-            await take_turn(_TASK, self._sweep_all, clock=self._clock, hook=self._hook)
-            await asyncio.sleep(self._every_s)
 
     async def _sweep_all(self) -> None:
         for queue in self._queues:
