@@ -23,7 +23,6 @@ from fluxa.apps.settings import Settings
 from fluxa.apps.worker import for_effects, loaded
 from fluxa.auth.nonces import Nonces
 from fluxa.kernel.ids import Tenant
-from fluxa.operations.ledger import Ledger
 from fluxa.operations.tenants.check import TenantWatch
 from fluxa.queue.dead_letters.quarantine import Quarantine
 from fluxa.queue.dead_letters.tasks import RedriveTasks
@@ -68,7 +67,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         await serve_alarms(on, at, registry, reader)
         alarms = alarm_store(settings, on)
         await on.life.start(TenantWatch(database, clock=clock, hook=hook))
-        drainer, ledger = await _drainer(on, app, at), Ledger(database, hook=hook)
+        drainer = await _drainer(on, app, at)
         door = QueueDoor(
             registry=registry,
             backend=backend,
@@ -80,13 +79,13 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             drainer=drainer,
             budget_max_s=settings.queue_processor_budget_max_s,
             clock=clock,
-            audit=ledger,
+            audit=on.ledger,
         )
         await on.serve(
             (
                 *routes(door),
                 *alarm_routes(on, at, registry, alarms),
-                *AuditDoor(ledger).routes(),
+                *AuditDoor(on.ledger).routes(),
                 *identity_routes(on),
                 jwks.route(on.identity.ring.jwks),
             ),

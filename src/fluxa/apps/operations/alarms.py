@@ -22,7 +22,6 @@ from fluxa.operations.alarms.rules import RULES, Change, changed
 from fluxa.operations.alarms.samples import Samples
 from fluxa.operations.alarms.store import AlarmStore
 from fluxa.operations.cron.schedules import Schedules
-from fluxa.operations.ledger.ledger import Ledger
 from fluxa.providers.http_endpoint import Parcel
 from fluxa.providers.vendors.http_endpoint import EndpointConfig, SignedEndpoint
 from fluxa.providers.vendors.smtp import SmtpConfig, SmtpMailer
@@ -58,7 +57,7 @@ def targets_of(settings: Settings) -> Mapping[str, Severity]:
 
 def alarm_store(settings: Settings, on: Ground) -> AlarmStore:
     """Where alarms are kept, for those who show and acknowledge them."""
-    return AlarmStore(on.database, tenant=Tenant(settings.default_tenant), audit=Ledger(on.database, hook=on.told.hook))
+    return AlarmStore(on.database, tenant=Tenant(settings.default_tenant), audit=on.ledger)
 
 
 async def serve_alarms(on: Ground, at: Served, registry: Registry, reader: HealthReader) -> None:

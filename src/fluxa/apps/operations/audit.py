@@ -2,7 +2,6 @@
 
 from fluxa.apps.engines import anchor_store
 from fluxa.apps.serving.ground import Ground
-from fluxa.operations.ledger import Ledger
 from fluxa.operations.ledger.anchoring import Anchoring
 from fluxa.operations.ledger.anchors import Anchors
 
@@ -14,7 +13,7 @@ def ledger_anchoring(on: Ground) -> Anchoring:
         FluxaError: `Configuration` for a URL that names no store.
     """
     return Anchoring(
-        Ledger(on.database),
+        on.ledger,
         Anchors(anchor_store(on.settings)),
         clock=on.clock,
         hook=on.told.hook,

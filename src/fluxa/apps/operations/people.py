@@ -2,23 +2,19 @@
 
 from fluxa.apps.serving.ground import Ground
 from fluxa.apps.serving.people import know_people
-from fluxa.apps.settings import listed
-from fluxa.operations.ledger import Ledger
 from fluxa.station.identity.routes import IdentityDoor, routes
-from fluxa.web.limits import Addresses, networks
 from fluxa.web.routes import Route
 
 
 def identity_routes(on: Ground) -> tuple[Route, ...]:
     """The rows of logins and users."""
-    audit = Ledger(on.database, hook=on.told.hook)
-    people = know_people(on.database, on.sessions, audit, on.clock, hook=on.told.hook)
+    people = know_people(on.database, on.sessions, on.ledger, on.clock, hook=on.told.hook)
     door = IdentityDoor(
         logins=people.logins,
         users=people.users,
         sessions=on.sessions,
         tokens=on.identity.tokens,
         ttl_s=on.settings.access_token_ttl_s,
-        addresses=Addresses(networks(listed(on.settings.http_trusted_proxies))),
+        addresses=on.addresses,
     )
     return routes(door)

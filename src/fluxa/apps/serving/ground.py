@@ -23,6 +23,7 @@ from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.operations.alarms.samples import Sampler
+from fluxa.operations.ledger import Ledger
 from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database
 from fluxa.providers.valkey import ValkeyLink
@@ -54,6 +55,8 @@ class Ground:
         identity: who a caller is, by API key or access token.
         access: which roles may call what.
         rotation: tells of secrets that changed.
+        ledger: where acts are written down.
+        addresses: whose request it is, behind trusted proxies too.
     """
 
     service: str
@@ -71,6 +74,8 @@ class Ground:
     identity: Identity
     access: Access
     rotation: Rotation
+    ledger: Ledger
+    addresses: Addresses
     draining: Draining = field(default_factory=Draining)
 
     async def serve(
@@ -129,7 +134,7 @@ class Ground:
             clock=self.clock,
             hook=self.told.hook,
         )
-        return Counting(limiter, Addresses(networks(listed(self.settings.http_trusted_proxies))))
+        return Counting(limiter, self.addresses)
 
 
 @contextlib.asynccontextmanager
@@ -159,7 +164,10 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
             )
         )
         listener, notifier = await open_wakeups(life, settings, database)
-        identity = await open_identity(life, settings, database, listener, sessions, clock=clock, hook=told.hook)
+        ledger = Ledger(database, hook=told.hook)
+        identity = await open_identity(
+            life, settings, database, listener, sessions, clock=clock, hook=told.hook, audit=ledger
+        )
         access = Access(Tenant(settings.default_tenant))
         rotation = Rotation(settings, told.logger)
         rotation.on_change(functools.partial(_reconnect, database))
@@ -180,6 +188,8 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
             identity,
             access,
             rotation,
+            ledger,
+            Addresses(networks(listed(settings.http_trusted_proxies))),
         )
     finally:
         bound.close()

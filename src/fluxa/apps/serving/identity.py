@@ -13,7 +13,6 @@ from fluxa.auth.tokens.issuers import HttpKeys, IssuerTerms, OutsideIssuer
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
-from fluxa.operations.ledger import Ledger
 from fluxa.postgres.listen import Listener
 from fluxa.postgres.pool import Database
 from fluxa.telemetry.catalogue import Hook
@@ -50,13 +49,14 @@ async def open_identity(
     *,
     clock: Clock,
     hook: Hook,
+    audit: Audit,
 ) -> Identity:
     """Know callers from now on, until `life` stops.
 
     Raises:
         FluxaError: an outage.
     """
-    keys = signing_keys(settings, database, audit=Ledger(database, hook=hook))
+    keys = signing_keys(settings, database, audit=audit)
     ring = KeyRing(keys, listener=listener, clock=clock, hook=hook)
     await life.start(ring)
     tokens = AccessTokens(
