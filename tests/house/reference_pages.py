@@ -10,6 +10,7 @@ from fluxa.apps.settings import text as settings_text
 from fluxa.cli import main as cli
 from fluxa.kernel.errors import ERRORS
 from fluxa.telemetry import catalogue
+from fluxa.telemetry.catalogue.spans import SPANS
 from house.tree import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -49,6 +50,13 @@ def metrics() -> str:
     ]
     lines += [", ".join(f"`{field}`" for field in catalogue.LOG_FIELDS) + "."]
     lines += ["\nThe stages of an event are " + ", ".join(f"`{stage}`" for stage in catalogue.Stage) + "."]
+    lines += [
+        "\n## Spans\n",
+        "What a trace is made of, where tracing is on; named after what is done and to what: `send events`.\n",
+        "| span | kind | told when |",
+        "|---|---|---|",
+        *(f"| `{name}` | {kind} | {text} |" for name, (kind, text) in SPANS.items()),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -5,6 +5,7 @@ import typing
 
 from fluxa.kernel.errors import ERRORS, ErrorCode
 from fluxa.telemetry import catalogue
+from fluxa.telemetry.catalogue.spans import SPANS, SpanName
 from house.tree import SOURCE, python_files, strings, syntax
 
 CATALOGUE = SOURCE / "telemetry" / "catalogue"
@@ -89,3 +90,15 @@ def test_every_signal_is_emitted() -> None:
     signals = {kind.__name__ for kind in typing.get_args(catalogue.Signal)}
     assert signals
     assert not signals - emitted, f"listed, but emitted by nobody: {sorted(signals - emitted)}"
+
+
+def test_every_span_has_a_kind_and_is_told_of() -> None:
+    assert set(SPANS) == set(SpanName)
+    told = {
+        node.attr
+        for path in python_files("src")
+        if path != SOURCE / "telemetry" / "catalogue" / "spans.py"
+        for node in ast.walk(syntax(path))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "SpanName"
+    }
+    assert told == {name.name for name in SpanName}

@@ -11,6 +11,7 @@ from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import CorrelationId, Tenant, is_tenant, new_correlation_id
 from fluxa.queue.record import Record
+from fluxa.telemetry.trace import TRACEPARENT
 
 QUEUE = "events"
 """The queue between the door and the processor."""
@@ -23,7 +24,9 @@ DATA_KEY = "data_key"
 """Header: where the data is in the object store; then the JSON in the body has no data member."""
 
 
-def to_record(event: Event, *, text: bytes, received_at: dt.datetime, data_key: str | None = None) -> Record:
+def to_record(
+    event: Event, *, text: bytes, received_at: dt.datetime, data_key: str | None = None, place: str | None = None
+) -> Record:
     """The record that carries an accepted event.
 
     Args:
@@ -31,10 +34,13 @@ def to_record(event: Event, *, text: bytes, received_at: dt.datetime, data_key: 
         text: the event's JSON; without its data if that is in the object store.
         received_at: when it came through the door.
         data_key: where its data is, if not in `text`.
+        place: the span whose trace its story goes on with, as `traceparent`.
     """
     headers = {TENANT: str(event.tenant), SHA256: event.sha256.hex()}
     if data_key is not None:
         headers[DATA_KEY] = data_key
+    if place is not None:
+        headers[TRACEPARENT] = place
     return Record(
         id=event.id,
         body=text,

@@ -4,7 +4,6 @@ Not: what is sent (vendors), or what an answer means (answers).
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import assert_never
@@ -13,21 +12,23 @@ from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.providers.answers import Answer, NotSentError, OutcomeUnknownError, Progress, TransportError, judge
 from fluxa.resilience.guard import Guard, GuardPolicy, Obstacle, Permit, Refused
+from fluxa.telemetry import trace
 from fluxa.telemetry.catalogue import CallEnding, CallFinished, Hook
+from fluxa.telemetry.catalogue.spans import SpanName
 
 Send = Callable[[Progress], Awaitable[Answer]]
 """Makes one request; says in `Progress` when it begins to send, and raises `TransportError` when it cannot go on."""
 
-Trace = Callable[[str, str], AbstractContextManager[None]]
+Trace = Callable[[str, str], AbstractContextManager[object]]
 """Called with target and correlation id; what it gives is open while the request is under way."""
 
 _PAUSE_S = 1.0
 """How long a target is left alone that asked for a pause and did not say how long."""
 
 
-def untraced(_target: str, _correlation_id: str) -> AbstractContextManager[None]:
-    """The trace of one who does not follow calls."""
-    return contextlib.nullcontext()
+def traced(target: str, _correlation_id: str) -> AbstractContextManager[object]:
+    """The call as a span below the one that its caller is in; nothing where tracing is off."""
+    return trace.span(SpanName.CALL, target, attributes={"peer.service": target})
 
 
 class Gateway:
@@ -40,7 +41,7 @@ class Gateway:
         clock: monotonic for the guard, the time of day for dates in answers.
         hook: hears of each call.
         chance: gives numbers in [0, 1) that spread rests.
-        trace: follows calls.
+        follow: makes a span of each call.
         sleep: waits for a place; tests pass their own.
     """
 
@@ -53,7 +54,7 @@ class Gateway:
         clock: Clock,
         hook: Hook,
         chance: Callable[[], float],
-        trace: Trace = untraced,
+        follow: Trace = traced,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._target = target
@@ -61,7 +62,7 @@ class Gateway:
         self._clock = clock
         self._hook = hook
         self._chance = chance
-        self._trace = trace
+        self._follow = follow
         self._sleep = sleep
         self._guard = Guard.fresh(policy, clock.monotonic())
 
@@ -92,7 +93,7 @@ class Gateway:
         began_s = self._clock.monotonic()
         progress = Progress()
         try:
-            with self._trace(self._target, correlation_id):
+            with self._follow(self._target, correlation_id):
                 answer = await self._exchange(send, progress, permit)
         except FluxaError as error:
             self._tell(_ending(error), self._clock.monotonic() - began_s, correlation_id, error)

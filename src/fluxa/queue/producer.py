@@ -10,6 +10,9 @@ from fluxa.postgres.transaction import Transaction
 from fluxa.queue.backend import Envelope, QueueBackend
 from fluxa.queue.record import Record
 from fluxa.queue.registry import Registry
+from fluxa.telemetry import trace
+from fluxa.telemetry.catalogue.spans import SpanName
+from fluxa.telemetry.trace import TRACEPARENT
 
 _ENVELOPE_SHARE = 2
 """An envelope's bodies take at most this part of the engine's limit: the rest is for what is around them."""
@@ -54,7 +57,7 @@ class Producer:
             FluxaError: `NotFound` for an unknown queue, `InvalidRequest` for ids that do not fit or a payload that is
                 no JSON, `Configuration` if the engine cannot be part of a transaction, `DBConnectionError`.
         """
-        spec = self._registry.get(queue)
+        self._registry.get(queue)
         able = self._backend.capabilities_of(queue)
         if tx is not None and not able.transactional_send:
             raise FluxaError(
@@ -62,7 +65,23 @@ class Producer:
             )
         if ids is not None and len(ids) != len(payloads):
             raise FluxaError(ErrorCode.INVALID_REQUEST, f"{len(ids)} ids were given for {len(payloads)} payloads.")
+        with trace.span(SpanName.SEND, queue):
+            return await self._send(queue, payloads, key, delay_s, correlation_id, ids, headers, tx)
+
+    async def _send(  # noqa: PLR0917 - what `send` was given, in its order
+        self,
+        queue: str,
+        payloads: Sequence[object],
+        key: str | None,
+        delay_s: float,
+        correlation_id: str,
+        ids: Sequence[str] | None,
+        headers: Mapping[str, str] | None,
+        tx: Transaction | None,
+    ) -> list[str]:
         now, story = self._clock.now(), correlation_id or new_correlation_id()
+        place = trace.traceparent()
+        carried = {**(headers or {}), **({TRACEPARENT: place} if place is not None else {})}
         records = [
             Record(
                 id=ids[place] if ids is not None else uuid7(),
@@ -70,13 +89,14 @@ class Producer:
                 created_at=now,
                 correlation_id=story,
                 key=key,
-                headers=dict(headers or {}),
+                headers=carried,
             )
             for place, payload in enumerate(payloads)
         ]
         if records:
-            bytes_max = able.max_message_bytes // _ENVELOPE_SHARE
-            envelopes = packed(records, records_max=spec.envelope_records, bytes_max=bytes_max)
+            bytes_max = self._backend.capabilities_of(queue).max_message_bytes // _ENVELOPE_SHARE
+            records_max = self._registry.get(queue).envelope_records
+            envelopes = packed(records, records_max=records_max, bytes_max=bytes_max)
             await self._backend.send(queue, envelopes, delay_s=delay_s, tx=tx)
         return [record.id for record in records]
 

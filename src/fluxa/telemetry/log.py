@@ -10,6 +10,7 @@ import structlog
 
 from fluxa.kernel.errors import RetryClass
 from fluxa.telemetry import catalogue as c
+from fluxa.telemetry import trace
 from fluxa.telemetry.redaction import HIDDEN, is_secret_name, redacted
 
 Logger = structlog.typing.FilteringBoundLogger
@@ -33,6 +34,7 @@ def make_logger(service: str, *, level: str = "info", stream: TextIO | None = No
         structlog.PrintLogger(stream or sys.stderr),
         processors=[
             structlog.contextvars.merge_contextvars,
+            _with_trace,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -43,6 +45,13 @@ def make_logger(service: str, *, level: str = "info", stream: TextIO | None = No
         cache_logger_on_first_use=True,
     )
     return logger.bind(service=service)
+
+
+def _with_trace(_logger: object, _method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """The span that the line was written in, by the names that log collectors look for."""
+    if (found := trace.ids()) is not None:
+        fields["trace_id"], fields["span_id"] = found
+    return fields
 
 
 def _without_secrets(_logger: object, _method: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -6,6 +6,7 @@ import functools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import fluxa
 from fluxa.apps.database import open_database, open_valkey, open_wakeups
@@ -16,6 +17,7 @@ from fluxa.apps.serving.process import Tie
 from fluxa.apps.serving.rotation import Rotation
 from fluxa.apps.serving.server import Draining, limits_of, listen, serve, url_of
 from fluxa.apps.serving.sessions import keep_sessions
+from fluxa.apps.serving.tracing import TracedApp, counting, open_traces
 from fluxa.apps.settings import Settings, listed
 from fluxa.apps.settings.tables.buckets import rules_of
 from fluxa.auth.sessions import Sessions
@@ -33,6 +35,9 @@ from fluxa.web.app import App
 from fluxa.web.identity import Access, Guard
 from fluxa.web.limits import Addresses, Counting, Limiter, SharedWindows, networks
 from fluxa.web.routes import Auth, Route
+
+if TYPE_CHECKING:
+    from fluxa.telemetry.otlp import Otlp
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Ground:
         listener: hears what other processes announce.
         notifier: announces.
         identity: who a caller is, by API key or access token.
+        traces: what its spans are told to, where they are.
         access: which roles may call what.
         rotation: tells of secrets that changed.
         ledger: where acts are written down.
@@ -77,6 +83,7 @@ class Ground:
     ledger: Ledger
     addresses: Addresses
     draining: Draining = field(default_factory=Draining)
+    traces: "Otlp | None" = None
 
     async def serve(
         self,
@@ -104,21 +111,24 @@ class Ground:
             if drain is not None:
                 await drain()
 
+        if self.traces is not None:
+            refreshes = (*refreshes, counting(self.traces, self.told))
         ready = {"accepting": self.draining.check, "database": self.database.check, **checks}
         readiness = health.Readiness(ready, self.told.logger)
         table = [*rows, *health.routes(self.service, readiness, self.told.metrics, refreshes), problems.route()]
         table.append(openapi.route(table, version=fluxa.__version__))
         address = url_of(self.bound)
+        app = App(
+            table,
+            identify=self.identity.identify,
+            access=self.access,
+            guards=guards,
+            counting=self._counting(),
+            hook=self.told.hook,
+            logger=self.told.logger,
+        )
         await serve(
-            App(
-                table,
-                identify=self.identity.identify,
-                access=self.access,
-                guards=guards,
-                counting=self._counting(),
-                hook=self.told.hook,
-                logger=self.told.logger,
-            ),
+            app if self.traces is None else TracedApp(app, self.traces),
             self.bound,
             limits_of(self.settings),
             stopping=stopping,
@@ -149,9 +159,10 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
     setting = f"{service}_port"
     bound = listen(tie, getattr(settings, f"{service}_host"), getattr(settings, setting), setting=setting)
     try:
+        clock = SystemClock()
+        traces = await open_traces(life, settings, service, told, clock)
         database = await open_database(life, settings, service, hook=told.hook)
         valkey = await open_valkey(life, settings)
-        clock = SystemClock()
         sessions = keep_sessions(settings, database, valkey, clock)
         await life.start(
             Sampler(
@@ -190,6 +201,7 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
             rotation,
             ledger,
             Addresses(networks(listed(settings.http_trusted_proxies))),
+            traces=traces,
         )
     finally:
         bound.close()

@@ -15,6 +15,7 @@ from fluxa.apps.settings.tables.buckets import BucketTuning
 from fluxa.apps.settings.tables.external import ExternalQueue
 from fluxa.apps.settings.tables.tuning import QueueTuning
 from fluxa.apps.settings.tables.webhooks import WebhookSource
+from fluxa.apps.settings.tracing import NAMES as TRACING_NAMES
 from fluxa.auth.webhooks import SchemeName
 from fluxa.web.routes import Bucket
 
@@ -377,7 +378,10 @@ def listed(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
-NAMES: tuple[str, ...] = Settings.__struct_fields__
+NAMES: tuple[str, ...] = (
+    *(name for name in Settings.__struct_fields__ if name not in TRACING_NAMES),
+    *TRACING_NAMES,
+)
 """All settings, in the order they are shown."""
 
 FIELDS: Mapping[str, msgspec.structs.FieldInfo] = {field.name: field for field in msgspec.structs.fields(Settings)}

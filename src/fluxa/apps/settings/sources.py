@@ -16,6 +16,7 @@ import msgspec
 from fluxa.apps.settings.agreement import check_together
 from fluxa.apps.settings.fields import FIELDS, NAMES, Settings, default_home, is_secret
 from fluxa.apps.settings.secret_files import SUFFIX, named_in, read_secret
+from fluxa.apps.settings.tracing import NAMES as TRACING_NAMES
 from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
@@ -135,7 +136,8 @@ def _from_environment(variables: Mapping[str, str]) -> dict[str, str]:
     for name in named_in(variables, PREFIX, _SECRETS):
         del found[PREFIX + name.upper() + SUFFIX]
     _refuse_unknown(found, [*(PREFIX + name.upper() for name in NAMES), FILE_VARIABLE], "The environment")
-    return {name.removeprefix(PREFIX).lower(): value for name, value in found.items()}
+    standard = {name: variables[name.upper()] for name in TRACING_NAMES if variables.get(name.upper())}
+    return {**standard, **{name.removeprefix(PREFIX).lower(): value for name, value in found.items()}}
 
 
 def _find_file(variables: Mapping[str, str], home: Path, working_folder: Path) -> Path | None:

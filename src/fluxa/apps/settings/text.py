@@ -31,6 +31,7 @@ A setting is looked up in this order, the last one found wins:
 2. one TOML file: the one that `{FILE_VARIABLE}` names, else `{FILE_NAME}` in the home folder, else
    `{FILE_NAME}` in the working folder; its keys are the names below;
 3. the environment variable `{PREFIX}` + the name in capitals, for example `{PREFIX}INGEST_PORT`;
+   those of OpenTelemetry (`otel_…`) are read from its own variables as well, such as `OTEL_EXPORTER_OTLP_ENDPOINT`;
 4. the command line: the options of a command, or `--set name=value` before it.
 
 A secret may be in a file of its own instead: the variable of its name with `_FILE` behind it, or a line of

@@ -4,6 +4,7 @@ A caller hands in records and waits until they are durable. What is too much is 
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode, FluxaError, RetryClass
 from fluxa.queue.backend import Envelope, QueueBackend
 from fluxa.queue.record import Record
+from fluxa.telemetry import trace
 from fluxa.telemetry.catalogue import FlushFinished, Hook, OutageBegan, OutageEnded, Status, silent
+from fluxa.telemetry.catalogue.spans import SpanName
 
 _RECORD_OVERHEAD_BYTES = 400
+_UNTRACED: contextlib.nullcontext[None] = contextlib.nullcontext()
 Refused = Mapping[int, FluxaError]
 """Records that the engine refused for what they are, by their place in what was handed in."""
 
@@ -50,12 +54,13 @@ class CollectorLimits:
 class _Waiter:
     """One caller's records and the future it waits on; its result is what was refused, or the failure."""
 
-    __slots__ = ("future", "records", "size")
+    __slots__ = ("future", "place", "records", "size")
 
     def __init__(self, records: Sequence[Record], size: int, future: "asyncio.Future[Refused | FluxaError]") -> None:
         self.records = records
         self.size = size
         self.future = future
+        self.place = trace.traceparent()
 
 
 class Collector:
@@ -183,7 +188,8 @@ class Collector:
         failure: FluxaError | None = None
         envelopes = 0
         try:
-            envelopes = await self._send(records)
+            with self._traced(waiters, len(records)):
+                envelopes = await self._send(records)
         except FluxaError as error:
             if error.retry is RetryClass.TRANSIENT:
                 failure = error
@@ -200,6 +206,15 @@ class Collector:
                 own = {index - start: error for index, error in refused.items() if start <= index < end}
                 waiter.future.set_result(own if failure is None else failure)
             start = end
+
+    def _traced(self, waiters: list[_Waiter], records: int) -> contextlib.AbstractContextManager[object]:
+        """The flush as a span of its own: it serves many requests, and is linked to them."""
+        links = trace.sampled_links(waiter.place for waiter in waiters) if trace.tracer() is not None else ()
+        if not links:
+            return _UNTRACED
+        return trace.span(
+            SpanName.FLUSH, self._queue, links=links, attributes={"messaging.batch.message_count": records}, root=True
+        )
 
     async def _send(self, records: Sequence[Record]) -> int:
         """Store records, all or none; the number of messages they made."""

@@ -15,12 +15,15 @@ from fluxa.events.ingest.collector import Collector
 from fluxa.events.ingest.decode import Accepted, Decoded, Limits, at, read_binary, read_many, read_one, split
 from fluxa.events.ingest.head import Form, Head, check_digest
 from fluxa.events.ingest.schemas import Result
+from fluxa.events.ingest.spans import place_of
 from fluxa.events.schema_check import SchemaCheck
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.ids import CorrelationId, Tenant
 from fluxa.queue.record import Record
+from fluxa.telemetry import trace
 from fluxa.telemetry.catalogue import Hook, Stage, StageFinished, Status
+from fluxa.telemetry.catalogue.spans import SpanName
 
 _SLICE = 200
 """Events decoded before other requests get a turn: some two milliseconds."""
@@ -99,13 +102,14 @@ class Door:
             )
         )
         try:
-            if self._claim_check.is_large(event):
-                records = await self._records([accepted], now)
-            else:
-                records = [carriage.to_record(event, text=accepted.text, received_at=now)]
-            refused = await self._collector.add(records)
-            if refused:
-                raise refused[0]
+            with trace.span(SpanName.SEND, carriage.QUEUE):
+                if self._claim_check.is_large(event):
+                    records = await self._records([accepted], now)
+                else:
+                    records = [carriage.to_record(event, text=accepted.text, received_at=now, place=place_of(event))]
+                refused = await self._collector.add(records)
+                if refused:
+                    raise refused[0]
         except FluxaError as error:
             self._tell_failure(Stage.ENQUEUE, 1, told, error, event.correlation_id, event.id)
             raise
@@ -140,7 +144,8 @@ class Door:
         self._tell_validated(decoded, told - began, sender.correlation_id)
         accepted = [item for item in decoded if isinstance(item, Accepted)]
         try:
-            refused = await self._collector.add(await self._records(accepted, now)) if accepted else {}
+            with trace.span(SpanName.SEND, carriage.QUEUE):
+                refused = await self._collector.add(await self._records(accepted, now)) if accepted else {}
         except FluxaError as error:
             self._tell_failure(Stage.ENQUEUE, len(accepted), told, error, sender.correlation_id)
             raise
@@ -199,9 +204,15 @@ class Door:
         ]
         put_away = await self._claim_check.put_away([accepted[index] for index in large], now) if large else []
         elsewhere = dict(zip(large, put_away, strict=True))
-        records = [carriage.to_record(item.event, text=item.text, received_at=now) for item in accepted]
+        places = [place_of(item.event) for item in accepted]
+        records = [
+            carriage.to_record(item.event, text=item.text, received_at=now, place=place)
+            for item, place in zip(accepted, places, strict=True)
+        ]
         for index, (light, key) in elsewhere.items():
-            records[index] = carriage.to_record(light.event, text=light.text, received_at=now, data_key=key)
+            records[index] = carriage.to_record(
+                light.event, text=light.text, received_at=now, data_key=key, place=places[index]
+            )
         return records
 
     def _tell_validated(self, decoded: Sequence[Decoded], latency_s: float, correlation_id: CorrelationId) -> None:

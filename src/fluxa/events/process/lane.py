@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from fluxa.events.carriage import QUEUE
-from fluxa.events.process import rules, telling
+from fluxa.events.process import rules, spans, telling
 from fluxa.events.process.batch import Batch
 from fluxa.events.process.persist import Persisted, Persister
 from fluxa.events.process.solitude import Solitude
@@ -167,10 +167,12 @@ class Lane:
         self._hurried = rules.is_hurried(records, records_aim=aim)
 
     async def _process(self, batch: Batch) -> None:
-        started_s = self._in.clock.monotonic()
-        await self._in.verifier.verify(batch)
-        verified_s = self._in.clock.monotonic()
-        done = await self._persist(batch)
+        started_s, started_ns = self._in.clock.monotonic(), spans.began_ns()
+        with spans.together(self._config.queue, batch) as whole:
+            await self._in.verifier.verify(batch)
+            verified_s = self._in.clock.monotonic()
+            done = await self._persist(batch)
+        spans.apart(self._config.queue, batch, whole, started_ns)
         self._in.standing.finished(batch)
         telling.tell(
             self._in.hook,

@@ -134,6 +134,12 @@ REGISTER: Final = (
         "nobody is told of alarms",
     ),
     Secret(
+        "otel_exporter_otlp_headers",
+        "open the collector that takes traces",
+        "whoever runs the collector",
+        "the collector takes no traces",
+    ),
+    Secret(
         "external_queues",
         "hold bearers and signing secrets of endpoints",
         "whoever runs the endpoints",

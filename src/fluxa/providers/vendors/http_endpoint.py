@@ -19,6 +19,7 @@ from fluxa.providers.http_endpoint import Parcel
 from fluxa.providers.signing import key_of, message_id, signed
 from fluxa.providers.vendors.guarded_network import GuardedNetwork, Resolve, system_resolve
 from fluxa.resilience.guard import GuardPolicy
+from fluxa.telemetry import trace
 from fluxa.telemetry.catalogue import Hook
 
 _CONNECTIONS_MAX = 20
@@ -110,13 +111,13 @@ class SignedEndpoint:
     async def _post(self, parcel: Parcel, progress: Progress) -> Answer:
         headers = [(name.encode(), value.encode("ascii")) for name, value in self._headers(parcel).items()]
 
-        async def trace(event: str, _info: object) -> None:
+        async def progressed(event: str, _info: object) -> None:
             # From the first byte on, nobody knows what the other side has read.
             progress.sent = progress.sent or event == "http11.send_request_headers.started"
 
         try:
             async with self._pool.stream(
-                "POST", self._url, headers=headers, content=parcel.body, extensions={"trace": trace}
+                "POST", self._url, headers=headers, content=parcel.body, extensions={"trace": progressed}
             ) as response:
                 said = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
                 progress.answered = Answer(response.status, said)
@@ -141,8 +142,9 @@ class SignedEndpoint:
         }
         if is_safe_correlation_id(parcel.correlation_id):
             headers["x-correlation-id"] = parcel.correlation_id
-        if (trace := new_traceparent(parcel.correlation_id)) is not None:
-            headers["traceparent"] = trace
+        # Where tracing is off the story's id still goes out in this form, if it has it.
+        if (place := trace.traceparent() or new_traceparent(parcel.correlation_id)) is not None:
+            headers[trace.TRACEPARENT] = place
         if self._bearer is not None:
             headers["authorization"] = f"Bearer {self._bearer}"
         return headers

@@ -205,6 +205,14 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("fluxa_refresh_reuse_total", Kind.COUNTER, "Sessions ended because a refresh token was shown twice"),
     Metric("fluxa_ledger_acts_total", Kind.COUNTER, "Acts that were committed to the audit log", ("action",)),
+    Metric("fluxa_tracing_enabled", Kind.GAUGE, "1 where the process sends traces"),
+    Metric("fluxa_trace_exporter_up", Kind.GAUGE, "1 while the collector takes traces, as the last export went"),
+    Metric(
+        "fluxa_trace_spans_total",
+        Kind.COUNTER,
+        "Spans by what became of them: exported; dropped, because too many waited; failed",
+        ("outcome",),
+    ),
     Metric(
         "fluxa_slow_statements_total",
         Kind.COUNTER,
@@ -233,5 +241,7 @@ LOG_FIELDS: tuple[str, ...] = (
     "latency_ms",
     "events",
     "detail",
+    "trace_id",
+    "span_id",
 )
 """The fields of a log line that others may rely on (PIPE-10)."""

@@ -9,12 +9,13 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.postgres.transaction import Transaction
 from fluxa.queue.outcome import DONE, Dead, Done, Outcome, Retry, Snooze
 from fluxa.queue.registry import QueueSpec
-from fluxa.queue.worker.calls import attempt
+from fluxa.queue.worker.calls import attempt, spans
 from fluxa.queue.worker.calls.held import Held
 from fluxa.queue.worker.calls.runner import Cut, CutError, Runner, Threads
 from fluxa.queue.worker.handlers import HandlerSpec
 from fluxa.queue.worker.limits.admission import Admission
 from fluxa.queue.worker.limits.standing import Standing
+from fluxa.telemetry import trace
 from fluxa.telemetry.log import correlate
 
 Unit = tuple[Held, int]
@@ -60,6 +61,14 @@ class Caller:
 
     async def one(self, runner: Runner, unit: Unit, tx: Transaction | None = None) -> tuple[Outcome, bool]:
         """Call a single handler with one record; its outcome, and whether the handler came to its end by itself."""
+        if trace.tracer() is None:
+            return await self._one(runner, unit, tx)
+        with spans.calling(self._queue, (unit[0].delivery.records[unit[1]],)) as seen:
+            outcome, ended = await self._one(runner, unit, tx)
+            seen.came_to((outcome,))
+        return outcome, ended
+
+    async def _one(self, runner: Runner, unit: Unit, tx: Transaction | None) -> tuple[Outcome, bool]:
         held, place = unit
         handler, spec, record = self._in.handler, self._in.spec, held.delivery.records[place]
         try:
@@ -94,6 +103,14 @@ class Caller:
         self, runner: Runner, units: Sequence[Unit], tx: Transaction | None = None
     ) -> tuple[list[Outcome], bool]:
         """Call a batch handler; an outcome for each record, and whether the handler came to its end by itself."""
+        if trace.tracer() is None:
+            return await self._all(runner, units, tx)
+        with spans.calling(self._queue, [held.delivery.records[place] for held, place in units]) as seen:
+            outcomes, ended = await self._all(runner, units, tx)
+            seen.came_to(outcomes)
+        return outcomes, ended
+
+    async def _all(self, runner: Runner, units: Sequence[Unit], tx: Transaction | None) -> tuple[list[Outcome], bool]:
         jobs: list[object] = []
         good: list[Unit] = []
         bad: dict[Unit, Outcome] = {}
