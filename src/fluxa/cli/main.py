@@ -1,10 +1,12 @@
 """The entry point: which commands exist, and how every error is shown. Groups are imported when they are used."""
 
+import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer import Context
@@ -136,6 +138,18 @@ def root(
     context.obj = given
 
 
-def main() -> None:
-    """Run the program of this name."""
-    typer.main.get_command(app)(prog_name="fluxa")
+def main() -> NoReturn:
+    """Run the program of this name, and end the process with its exit code.
+
+    The interpreter is not taken apart first: a native thread of the object store that comes back into it at that
+    moment would abort the process, after all was done and said.
+    """
+    code: object = 0
+    try:
+        typer.main.get_command(app)(prog_name="fluxa")
+    except SystemExit as ended:
+        code = ended.code
+    with contextlib.suppress(BrokenPipeError, ValueError):  # the reader has gone; or it was closed for that reason
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))

@@ -181,7 +181,8 @@ class Harm:
         with contextlib.suppress(Exception):
             await self._stand.database.fetch(_CUT)
         await self._stand.answers()
-        return Fault("connections", began_s, time.monotonic())
+        # As with a Postgres that was killed: a lease whose renewal was cut off ends later, and is found out then.
+        return Fault("connections", began_s, time.monotonic() + jobs.LEASE_S)
 
     async def _step(self) -> Fault | None:
         """Nothing may follow from it: it explains no repeated delivery."""

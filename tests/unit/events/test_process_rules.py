@@ -67,6 +67,15 @@ def test_an_arrival_is_neither_before_our_time_nor_after_tomorrow() -> None:
     assert not rules.is_plausible_arrival(NOW.replace(tzinfo=None), NOW)
 
 
+@pytest.mark.req("QUEUE-3")
+def test_of_two_lanes_with_a_suspect_each_only_one_gets_the_time_alone() -> None:
+    solitude = Solitude(2)
+    with solitude.reserved(wanted=True) as first, solitude.reserved(wanted=True) as second:
+        assert (first, second) == (True, False)
+    with solitude.reserved(wanted=False) as unwanted, solitude.reserved(wanted=True) as third:
+        assert (unwanted, third) == (False, True)
+
+
 async def test_one_lane_alone_waits_for_the_others_and_keeps_them_waiting() -> None:
     solitude = Solitude(2)
     order: list[str] = []
@@ -83,11 +92,11 @@ async def test_one_lane_alone_waits_for_the_others_and_keeps_them_waiting() -> N
 
     first = asyncio.create_task(together("first"))
     await asyncio.sleep(0)
-    hermits = [asyncio.create_task(alone(f"alone{n}")) for n in (1, 2)]
+    hermits = [asyncio.create_task(alone("alone"))]
     for _ in range(5):
         await asyncio.sleep(0)
     assert order == ["first"]
     release.set()
     await asyncio.gather(first, *hermits)
     await together("last")
-    assert order == ["first", "alone1", "alone2", "last"]
+    assert order == ["first", "alone", "last"]

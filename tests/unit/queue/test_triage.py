@@ -87,6 +87,15 @@ def test_of_several_suspects_one_is_worked_on_alone_and_the_others_are_given_bac
     assert [one.outcomes for one in sorted_out.settle] == [(Snooze(_NOW + gap),) for gap in gaps]
 
 
+@pytest.mark.req("QUEUE-3")
+def test_a_suspect_whose_turn_it_is_not_is_given_back_like_the_others() -> None:
+    suspects = [_delivery(2, _record("b"), received=3), _delivery(3, _record("c"), received=3)]
+    found = triage(suspects, _POLICY, now=_NOW).put_off(_NOW)
+    assert found.alone is None
+    assert [one.delivery for one in found.settle] == [suspects[1], suspects[0]]
+    assert found.put_off(_NOW) is found
+
+
 def test_a_record_that_failed_without_a_crash_is_no_suspect() -> None:
     delivery = _delivery(1, _record("a", attempt=5, code=ErrorCode.DB_CONNECTION_ERROR))
     assert triage([delivery], _POLICY, now=_NOW).work == (delivery,)

@@ -126,6 +126,9 @@ class Lane:
                 await held.enter_async_context(self._held(leases, deliveries))
                 now = self._in.clock.now()
                 found = triage(deliveries, self._config.policy, now=now)
+                is_mine = held.enter_context(self._in.solitude.reserved(wanted=found.alone is not None))
+                if not is_mine:
+                    found = found.put_off(now)
                 if found.settle:
                     judged = Batch.judged(found.settle, claimed_at=now, default_tenant=self._config.default_tenant)
                     await self._process(judged)

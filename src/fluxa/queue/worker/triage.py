@@ -2,7 +2,8 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from fluxa.kernel.errors import ErrorCode
 from fluxa.queue.backend import Delivery, Settlement
@@ -32,6 +33,17 @@ class Triaged:
     work: tuple[Delivery, ...]
     alone: Delivery | None
 
+    def put_off(self, now: dt.datetime) -> Self:
+        """The same, with the suspect given back for a moment: another one is having the time alone."""
+        if self.alone is None:
+            return self
+        return replace(self, settle=(*self.settle, _put_off(self.alone, now, len(self.settle) + 1)), alone=None)
+
+
+def _put_off(suspect: Delivery, now: dt.datetime, place: int) -> Settlement:
+    later = Snooze(now + dt.timedelta(seconds=SUSPECT_GAP_S * place))
+    return Settlement(suspect, (later,) * len(suspect.records))
+
 
 def triage(deliveries: Sequence[Delivery], policy: RetryPolicy, *, now: dt.datetime, ordered: bool = False) -> Triaged:
     """Sort what was claimed, so that a record that kills workers cannot take its neighbours along.
@@ -57,8 +69,7 @@ def triage(deliveries: Sequence[Delivery], policy: RetryPolicy, *, now: dt.datet
             alone = delivery
         else:
             put_off += 1
-            later = Snooze(now + dt.timedelta(seconds=SUSPECT_GAP_S * put_off))
-            settle.append(Settlement(delivery, (later,) * len(delivery.records)))
+            settle.append(_put_off(delivery, now, put_off))
     return Triaged(tuple(settle), tuple(work), alone)
 
 
