@@ -1,4 +1,4 @@
-"""A program with a handler that a bad build breaks: whatever says so fails."""
+"""A program in three builds: the first one does not know all queues, and the bad one breaks whatever it handles."""
 
 from typing import Any
 
@@ -6,12 +6,28 @@ from fluxa import Fluxa, QueueSpec
 from fluxa.queue.policy import RetryPolicy
 from fluxa.queue.registry import Watermarks
 
+first = Fluxa()
+bad = Fluxa()
 app = Fluxa()
-app.queue(QueueSpec("orders", retry=RetryPolicy(attempts_max=1), watermarks=Watermarks(depth=20)))
+
+for build in (first, bad, app):
+    for queue in ("orders", "parcels", "imports"):
+        build.queue(QueueSpec(queue, retry=RetryPolicy(attempts_max=1)))
+    build.queue(QueueSpec("mails", watermarks=Watermarks(depth=20, oldest_age_s=2.0)))
+app.queue(QueueSpec("digests"))
 
 
-@app.handler("orders")
-async def ship(job: dict[str, Any]) -> None:
-    """Ship an order, unless the build is bad."""
-    if job.get("bad"):
-        raise ValueError("the build is bad")
+async def do(_job: dict[str, Any]) -> None:
+    """Do what is asked."""
+
+
+async def fail(_job: dict[str, Any]) -> None:
+    """Do nothing of it."""
+    raise ValueError("the build is bad")
+
+
+for queue in ("orders", "parcels", "imports", "mails"):
+    first.handler(queue)(do)
+    bad.handler(queue)(fail)
+    app.handler(queue)(do)
+app.handler("digests")(do)

@@ -164,21 +164,22 @@ def _share(rule: Rule, subject: str, part: float, whole: float) -> Reading:
 def silent(processes: Sequence[Process], expected: Sequence[str] = ()) -> Sequence[Reading]:
     """For how long processes have been silent that did not say goodbye and have no successor, the longest a service.
 
-    A process that began after another one of its service was last heard of takes its place.
+    A process that began after another one of its service was last heard of takes its place, for good: when it has
+    ended itself, nobody is to ask for the other again.
     """
     readings = []
     for service in sorted({*(one.service for one in processes), *expected}):
         of = [one for one in processes if one.service == service]
-        alive = sorted(one.started_age_s for one in of if not one.ended and one.age_s <= _ALIVE_S)
+        begun = sorted(of, key=lambda one: one.started_age_s, reverse=True)
         missing: list[Process] = []
         for one in sorted(
             (one for one in of if not one.ended and one.age_s > _ALIVE_S), key=lambda one: one.age_s, reverse=True
         ):
-            successor = next((started_s for started_s in reversed(alive) if started_s <= one.age_s), None)
+            successor = next((other for other in begun if other is not one and other.started_age_s <= one.age_s), None)
             if successor is None:
                 missing.append(one)
             else:
-                alive.remove(successor)
+                begun.remove(successor)
         if missing:
             longest = missing[0]
             detail = ", ".join(f"pid {one.pid} on {one.host}, silent for {one.age_s:.0f} s" for one in missing[:5])
@@ -192,12 +193,9 @@ def silent(processes: Sequence[Process], expected: Sequence[str] = ()) -> Sequen
 
 
 def gauged(processes: Sequence[Process], name: str) -> Sequence[Reading]:
-    """The worst value of a gauge in processes that run; not known, where none of them has it."""
-    of = [one for one in processes if name in one.gauges and not one.ended and one.age_s <= _ALIVE_S]
-    if not of:
-        return (Reading("", None, "No running process could find it out."),)
-    worst = max(of, key=lambda one: one.gauges[name])
-    return (Reading("", worst.gauges[name], f"as {worst.service} found"),)
+    """The latest value of a gauge; nothing, where no process has it."""
+    latest = min((one for one in processes if name in one.gauges), key=lambda one: one.age_s, default=None)
+    return () if latest is None else (Reading("", latest.gauges[name], f"as {latest.service} found"),)
 
 
 def _overdue(standing: ScheduleStanding, now: dt.datetime) -> Reading:
