@@ -15,7 +15,7 @@ from fluxa.apps.engines import (
     queue_monitor,
 )
 from fluxa.apps.operations.alarms import AlarmGauges, alarm_routes, alarm_rules, alarm_store, serve_alarms
-from fluxa.apps.operations.audit import ledger_anchoring
+from fluxa.apps.operations.audit import integrity_checks, ledger_anchoring
 from fluxa.apps.operations.people import identity_routes
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
@@ -23,7 +23,6 @@ from fluxa.apps.settings import Settings
 from fluxa.apps.worker import for_effects, loaded
 from fluxa.auth.nonces import Nonces
 from fluxa.kernel.ids import Tenant
-from fluxa.operations.tenants.check import TenantWatch
 from fluxa.queue.dead_letters.quarantine import Quarantine
 from fluxa.queue.dead_letters.tasks import RedriveTasks
 from fluxa.queue.health.controls import Controls
@@ -66,7 +65,8 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         reader = health_reader(settings, database, backend, registry, hook=hook)
         await serve_alarms(on, at, registry, reader)
         alarms = alarm_store(settings, on)
-        await on.life.start(TenantWatch(database, clock=clock, hook=hook))
+        for check in integrity_checks(on):
+            await on.life.start(check)
         drainer = await _drainer(on, app, at)
         door = QueueDoor(
             registry=registry,

@@ -112,10 +112,8 @@ class LogHook:
                 self._swept(signal)
             case c.ScheduleRan():
                 self._schedule(signal)
-            case c.TokenRefused() | c.AuthenticationFailed():
+            case c.TokenRefused() | c.AuthenticationFailed() | c.RefreshReused():
                 self._access(signal)
-            case c.RefreshReused():
-                self._logger.warning("refresh token reused, session ended", **dataclasses.asdict(signal))
             case (
                 c.StatementSlow()
                 | c.QueuePaused()
@@ -136,6 +134,7 @@ class LogHook:
             case (
                 c.ActRecorded()
                 | c.LedgerAnchored()
+                | c.IntegrityChecked()
                 | c.RedrivesSeen()
                 | c.RecordsSettled()
                 | c.HandlersReturned()
@@ -152,8 +151,10 @@ class LogHook:
         tell = self._logger.warning if signal.notice in ("firing", "repeated", "unknown") else self._logger.info
         tell("alarm told", **dataclasses.asdict(signal))
 
-    def _access(self, signal: c.TokenRefused | c.AuthenticationFailed) -> None:
+    def _access(self, signal: c.TokenRefused | c.AuthenticationFailed | c.RefreshReused) -> None:
         match signal:
+            case c.RefreshReused():
+                self._logger.warning("refresh token reused, session ended", **dataclasses.asdict(signal))
             case c.TokenRefused():
                 self._logger.warning("token refused", reason=signal.reason)
             case c.AuthenticationFailed():

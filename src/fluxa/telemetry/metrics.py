@@ -28,7 +28,7 @@ class _Tally:
         # Of a histogram: how many fell into each bucket, the last one without bound, then the sum.
         self._spreads: dict[str, dict[Labels, list[float]]] = {name: {} for name in self._metrics}
         for metric in self._metrics.values():
-            if not metric.labels:
+            if not metric.labels and not metric.absent:
                 self._start(metric)
 
     def _start(self, metric: c.Metric) -> None:
@@ -177,7 +177,7 @@ class Metrics:
                 self._hear_schedule(signal)
             case c.TokenRefused() | c.AuthenticationFailed() | c.RefreshReused():
                 self._hear_access(signal)
-            case c.ActRecorded() | c.LedgerAnchored():
+            case c.ActRecorded() | c.LedgerAnchored() | c.IntegrityChecked():
                 self._hear_ledger(signal)
             case c.AlarmTold():
                 self._count("fluxa_alarm_notices_total", 1, signal.alarm, signal.notice)
@@ -203,12 +203,18 @@ class Metrics:
             case c.RedrivesSeen():
                 self.set_gauge("fluxa_redrives_running", signal.running)
 
-    def _hear_ledger(self, signal: c.ActRecorded | c.LedgerAnchored) -> None:
+    def _hear_ledger(self, signal: c.ActRecorded | c.LedgerAnchored | c.IntegrityChecked) -> None:
         match signal:
             case c.ActRecorded():
                 self._count("fluxa_ledger_acts_total", 1, signal.action)
             case c.LedgerAnchored():
                 self._count("fluxa_ledger_anchors_total", signal.chains)
+            case c.IntegrityChecked():
+                gauge = "fluxa_ledger_faults" if signal.check == "ledger" else "fluxa_tenant_faults"
+                if signal.faults is None:
+                    self.forget_gauge(gauge)
+                else:
+                    self.set_gauge(gauge, signal.faults)
 
     def _hear_schedule(self, signal: c.ScheduleRan) -> None:
         self._count("fluxa_cron_runs_total", 1, signal.schedule, signal.status)

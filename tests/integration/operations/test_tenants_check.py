@@ -8,10 +8,12 @@ import pytest
 
 from fluxa.events.partitions import Partitions, month_of
 from fluxa.kernel.clock import SystemClock
-from fluxa.operations.tenants.check import _SQL, TenantWatch, check
+from fluxa.kernel.errors import ErrorCode
+from fluxa.operations.checks.routine import RoutineCheck
+from fluxa.operations.tenants.check import _SQL, TenantCheck, check
 from fluxa.operations.tenants.rules import Kind, judge_role
 from fluxa.postgres.pool import Database, PoolConfig
-from fluxa.telemetry.catalogue import MaintenanceFinished, Status
+from fluxa.telemetry.catalogue import IntegrityChecked, MaintenanceFinished, Status
 from fluxa.testing.signals import Signals
 
 LEAKS: Mapping[str, tuple[str, str]] = {
@@ -118,7 +120,16 @@ async def test_a_role_that_bypasses_is_found_and_so_is_a_login_that_may_not_take
 @pytest.mark.req("SEC-4")
 async def test_the_station_tells_of_a_break_as_of_a_duty_that_failed(months: Database) -> None:
     signals = Signals()
-    watch = TenantWatch(months, clock=SystemClock(), hook=signals.hear, every_s=0.01)
+    watch = RoutineCheck(
+        "tenants",
+        TenantCheck(months),
+        months,
+        holder="a",
+        code=ErrorCode.DB_REJECTED,
+        clock=SystemClock(),
+        hook=signals.hear,
+        every_s=0.01,
+    )
     await months.execute("alter table fluxa.schemas disable row level security")
     await watch.start()
     try:
@@ -127,3 +138,4 @@ async def test_the_station_tells_of_a_break_as_of_a_duty_that_failed(months: Dat
         await watch.stop()
     assert (told.task, told.status) == ("tenants", Status.FAILURE)
     assert "fluxa.schemas" in told.detail
+    assert await signals.wait_for(IntegrityChecked, lambda one: bool(one.faults)) == IntegrityChecked("tenants", 3)

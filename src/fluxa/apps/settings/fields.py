@@ -8,7 +8,7 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
-from fluxa.apps.settings.identity import IdentitySettings
+from fluxa.apps.settings.integrity import IntegritySettings
 from fluxa.apps.settings.secret_notes import SecretNote
 from fluxa.apps.settings.tables.alarms import AlarmTarget, AlarmTuning
 from fluxa.apps.settings.tables.buckets import BucketTuning
@@ -31,7 +31,7 @@ def default_home() -> str:
     return str(platformdirs.user_data_path("fluxa", appauthor=False))
 
 
-class Settings(IdentitySettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(IntegritySettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a process needs to know. Names end in their unit; the text of each stands beside it."""
 
     home: Annotated[
@@ -338,17 +338,6 @@ class Settings(IdentitySettings, frozen=True, kw_only=True, forbid_unknown_field
         dict[str, SecretNote],
         Meta(description="Who replaces a secret and when it ends, a table each: owner, expires. fluxa doctor tells."),
     ] = msgspec.field(default_factory=dict)
-
-    audit_anchor_url: Annotated[
-        str | None,
-        Meta(
-            description="Where anchors of the audit log are kept: s3://bucket/prefix or file:///folder; best where "
-            "nobody who can change the database can delete. None: a folder under home."
-        ),
-    ] = None
-    audit_anchor_period_s: Annotated[
-        float, Meta(ge=1, le=86400, description="How often the audit log is anchored, if it has grown.")
-    ] = 3600.0
 
     ingest_url: Annotated[
         str | None,

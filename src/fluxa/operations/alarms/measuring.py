@@ -193,9 +193,12 @@ def silent(processes: Sequence[Process], expected: Sequence[str] = ()) -> Sequen
 
 
 def gauged(processes: Sequence[Process], name: str) -> Sequence[Reading]:
-    """The latest value of a gauge; nothing, where no process has it."""
-    latest = min((one for one in processes if name in one.gauges), key=lambda one: one.age_s, default=None)
-    return () if latest is None else (Reading("", latest.gauges[name], f"as {latest.service} found"),)
+    """The worst value of a gauge in processes that run; not known, where none of them has it."""
+    of = [one for one in processes if name in one.gauges and not one.ended and one.age_s <= _ALIVE_S]
+    if not of:
+        return (Reading("", None, "No running process could find it out."),)
+    worst = max(of, key=lambda one: one.gauges[name])
+    return (Reading("", worst.gauges[name], f"as {worst.service} found"),)
 
 
 def _overdue(standing: ScheduleStanding, now: dt.datetime) -> Reading:

@@ -1,7 +1,7 @@
 """Verifies the audit log: every entry, against its chain, its head and all anchors, in windows of bounded size."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fluxa.kernel.ids import Tenant
@@ -35,6 +35,8 @@ class Report:
         anchors: anchors that were compared.
         faults: how much is wrong; 0 for an intact log.
         findings: what is wrong, the first thousand.
+        broken: how much is wrong with the chain of each tenant; intact ones are not in it.
+        whole: the ends of the chains that were found intact.
     """
 
     chains: int = 0
@@ -42,20 +44,24 @@ class Report:
     anchors: int = 0
     faults: int = 0
     findings: list[Finding] = field(default_factory=list)
+    broken: Counter[Tenant] = field(default_factory=Counter)
+    whole: list[Head] = field(default_factory=list)
 
     def add(self, findings: Iterable[Finding]) -> None:
         """Take findings in."""
         for finding in findings:
             self.faults += 1
+            self.broken[finding.tenant] += 1
             if len(self.findings) < FINDINGS_MAX:
                 self.findings.append(finding)
 
 
 class Anchored:
-    """The anchors of one tenant, compared with its entries as they pass."""
+    """The anchors of one tenant, compared with its entries as they pass; `what` says what was done to them."""
 
-    def __init__(self, tenant: Tenant, anchors: Iterable[Head]) -> None:
+    def __init__(self, tenant: Tenant, anchors: Iterable[Head], what: str = "anchored") -> None:
         self._tenant = tenant
+        self._what = what
         self._waiting: dict[int, set[bytes]] = defaultdict(set)
         for anchor in anchors:
             if anchor.tenant == tenant and anchor.number > 0:
@@ -66,15 +72,33 @@ class Anchored:
         """Compare an entry with the anchor of its number, if there is one."""
         hashes = self._waiting.pop(entry.number, None)
         if hashes is not None and hashes != {entry.hash}:
-            yield self._finding(entry.number, f"entry {entry.number} is not the one that was anchored")
+            yield self._finding(entry.number, f"entry {entry.number} is not the one that was {self._what}")
 
     def end(self) -> Iterator[Finding]:
         """Name the anchors whose entries did not come."""
         for number in sorted(self._waiting):
-            yield self._finding(number, f"entry {number} was anchored and is not there")
+            yield self._finding(number, f"entry {number} was {self._what} and is not there")
 
     def _finding(self, number: int, detail: str) -> Finding:
         return Finding(self._tenant, number, Fault.ANCHOR, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was found before, and need not be found again.
+
+    Attributes:
+        whole: the ends of chains that were intact up to there; they must still be what they were.
+        only_after: whether only what follows them is checked.
+        broken: whose chains are left alone.
+    """
+
+    whole: Sequence[Head] = ()
+    only_after: bool = False
+    broken: Collection[str] = ()
+
+
+_NOTHING = Known()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +106,16 @@ class _Ends:
     head: Head | None
     first: int
     last: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One chain to be checked, from entry `begin` on, which was verified before; 0: from its beginning."""
+
+    tenant: Tenant
+    end: _Ends
+    compared: Sequence[Anchored]
+    begin: int
 
 
 class Verifier:
@@ -95,6 +129,7 @@ class Verifier:
         tenant: str | None = None,
         *,
         anchors: Iterable[Head] = (),
+        known: Known = _NOTHING,
         progress: Progress = unseen,
         tx: Transaction | None = None,
     ) -> Report:
@@ -103,6 +138,7 @@ class Verifier:
         Args:
             tenant: whose; None: of all tenants.
             anchors: heads that were kept elsewhere; those of other tenants are left alone.
+            known: what was found before.
             progress: told now and then.
             tx: where to read, if not in short transactions of its own.
 
@@ -110,16 +146,21 @@ class Verifier:
             DatabaseUnavailableError: an outage.
         """
         kept = [anchor for anchor in anchors if tenant is None or anchor.tenant == tenant]
+        before = {head.tenant: head for head in known.whole if tenant is None or head.tenant == tenant}
         async with self._database.joined(tx) as handle:
             ends = await self._ends(handle, tenant)
-            for anchor in kept:
-                ends.setdefault(anchor.tenant, _Ends(None, 0, 0))
+            for head in (*kept, *before.values()):
+                ends.setdefault(head.tenant, _Ends(None, 0, 0))
+            for one in known.broken:
+                ends.pop(Tenant(one), None)
             of, report = sum(end.last for end in ends.values()), Report()
             for one, end in ends.items():
-                anchored = Anchored(one, kept)
-                await self._chain(handle, one, end, anchored, report, lambda done: progress(done, of))
+                compared = [Anchored(one, kept), Anchored(one, before.values(), "verified before")]
+                begin = before[one].number if known.only_after and one in before else 0
+                run = _Run(one, end, compared, begin)
+                await self._chain(handle, run, report, lambda done: progress(done, of))
                 report.chains += 1
-                report.anchors += anchored.count
+                report.anchors += compared[0].count
         return report
 
     async def _ends(self, handle: Transaction, tenant: str | None) -> dict[Tenant, _Ends]:
@@ -131,23 +172,19 @@ class Verifier:
             for row in rows
         }
 
-    async def _chain(
-        self,
-        handle: Transaction,
-        tenant: Tenant,
-        end: _Ends,
-        anchored: Anchored,
-        report: Report,
-        progress: Callable[[int], None],
-    ) -> None:
-        chain, at = Chain(tenant), min(0, end.first - 1)
+    async def _chain(self, handle: Transaction, run: _Run, report: Report, progress: Callable[[int], None]) -> None:
+        tenant, end, begin = run.tenant, run.end, run.begin
+        # The entry that was verified last is read again, to see that it is still there; what it links to is not.
+        chain = Chain(tenant, after=begin - 1, previous=None) if begin else Chain(tenant)
+        at = chain.number if begin else min(0, end.first - 1)
         while at < end.last:
             to = min(at + _WINDOW, end.last)
             rows = await handle.fetch(_SQL["list_window"], tenant, at, to)
             for row in rows:
                 entry = read_entry(row)
                 report.add(chain.follow(entry))
-                report.add(anchored.pass_by(entry))
+                for anchored in run.compared:
+                    report.add(anchored.pass_by(entry))
             report.entries += len(rows)
             progress(report.entries)
             at = to
@@ -158,7 +195,10 @@ class Verifier:
             report.add(chain.end(end.head))
         elif end.last:
             report.add([Finding(tenant, end.last, Fault.HEAD, f"there are entries up to {end.last}, but no head")])
-        report.add(anchored.end())
+        for anchored in run.compared:
+            report.add(anchored.end())
+        if end.head is not None and end.head.number and tenant not in report.broken:
+            report.whole.append(end.head)
 
 
 def verify_entries(sources: Iterable[tuple[Head, Chain, Iterator[Entry]]], anchors: Iterable[Head] = ()) -> Report:

@@ -1,21 +1,19 @@
 """Asks the server how tenants are kept apart, and tries it with a canary. Not: what the answers mean (rules)."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from fluxa.kernel.clock import Clock
-from fluxa.kernel.errors import ErrorCode, FluxaError, RetryClass
+from fluxa.kernel.errors import FluxaError, RetryClass
 from fluxa.kernel.ids import Tenant
+from fluxa.operations.checks.routine import Verdict
 from fluxa.operations.tenants.rules import GRANTS, Finding, Kind, judge_canary, judge_role, judge_table
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
 from fluxa.postgres.tenancy import enter
-from fluxa.telemetry.catalogue import Hook
-from fluxa.telemetry.duty import RareDuty
 
 _SQL = sql.load("fluxa.operations.tenants", "inspect.sql")
 _CANARIES = (Tenant("-canary-a"), Tenant("-canary-b"))
 """No tenant's name begins so."""
-_EVERY_S = 300.0
 
 
 class _RolledBackError(Exception):
@@ -65,20 +63,18 @@ async def _canary(database: Database, tenant: Tenant) -> list[Finding]:
     ]
 
 
-class TenantWatch(RareDuty):
-    """Checks now and then, and tells of what is wrong as of a duty that failed. A `fluxa.kernel.lifecycle.Service`."""
+class TenantCheck:
+    """The same as a check for `fluxa.operations.checks`."""
 
-    def __init__(self, database: Database, *, clock: Clock, hook: Hook, every_s: float = _EVERY_S) -> None:
-        super().__init__("tenants", self.look, clock=clock, hook=hook, every_s=every_s)
+    def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def look(self) -> None:
+    async def __call__(self, _state: Mapping[str, Any]) -> Verdict:
         """One check.
 
         Raises:
-            FluxaError: `DBRejected` with what was found; an outage.
+            DatabaseUnavailableError: an outage: it is not known.
         """
         found = await check(self._database)
-        if found:
-            told = "; ".join(f"{one.kind}: {one.what} {one.detail}" for one in found[:5])
-            raise FluxaError(ErrorCode.DB_REJECTED, f"{len(found)} found. {told}. Run: fluxa tenants check")
+        told = "; ".join(f"{one.kind}: {one.what} {one.detail}" for one in found[:5])
+        return Verdict(len(found), f"{len(found)} found. {told}. Run: fluxa tenants check" if found else "")

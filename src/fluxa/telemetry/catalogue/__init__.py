@@ -2,7 +2,7 @@
 
 from fluxa.telemetry.catalogue.access import AuthenticationFailed
 from fluxa.telemetry.catalogue.alarms import AlarmTold
-from fluxa.telemetry.catalogue.audit import ActRecorded, LedgerAnchored
+from fluxa.telemetry.catalogue.audit import ActRecorded, IntegrityChecked, LedgerAnchored
 from fluxa.telemetry.catalogue.identity import RefreshReused, TokenRefused
 from fluxa.telemetry.catalogue.metrics import LOG_FIELDS, METRICS, Kind, Metric
 from fluxa.telemetry.catalogue.signals import (
@@ -59,6 +59,7 @@ __all__ = [
     "FlushFinished",
     "HandlersReturned",
     "Hook",
+    "IntegrityChecked",
     "Kind",
     "LeasesLost",
     "LedgerAnchored",

@@ -19,3 +19,16 @@ class LedgerAnchored:
     """The ends of chains that had grown were kept outside of the database."""
 
     chains: int
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrityChecked:
+    """It was looked whether the audit log is whole, or tenants are kept apart.
+
+    Attributes:
+        check: ledger or tenants.
+        faults: how much is wrong; None: it could not be found out.
+    """
+
+    check: str
+    faults: int | None

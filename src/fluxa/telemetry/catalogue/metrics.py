@@ -22,6 +22,7 @@ class Metric:
         help: what it counts.
         labels: label names, all of bounded cardinality.
         buckets: upper bounds of a histogram.
+        absent: whether it is not shown before it is known; one without labels is shown from the beginning else.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Metric:
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    absent: bool = False
 
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -220,6 +222,18 @@ METRICS: tuple[Metric, ...] = (
         ("statement",),
     ),
     Metric("fluxa_ledger_anchors_total", Kind.COUNTER, "Anchors of the audit log that were written"),
+    Metric(
+        "fluxa_ledger_faults",
+        Kind.GAUGE,
+        "What is wrong with the audit log, as it was last verified; absent when unknown",
+        absent=True,
+    ),
+    Metric(
+        "fluxa_tenant_faults",
+        Kind.GAUGE,
+        "What is wrong with the separation of tenants, as it was last checked; absent when unknown",
+        absent=True,
+    ),
     Metric("fluxa_cron_lateness_seconds", Kind.HISTOGRAM, "Seconds from a due time to its run", (), _LATE),
     Metric("fluxa_alarm_firing", Kind.GAUGE, "Subjects of an alarm that fire", ("alarm", "severity")),
     Metric("fluxa_alarm_value", Kind.GAUGE, "What an alarm that is not well has found", ("alarm", "subject")),

@@ -8,7 +8,7 @@ import msgspec
 
 from fluxa.telemetry.catalogue.access import AuthenticationFailed
 from fluxa.telemetry.catalogue.alarms import AlarmTold
-from fluxa.telemetry.catalogue.audit import ActRecorded, LedgerAnchored
+from fluxa.telemetry.catalogue.audit import ActRecorded, IntegrityChecked, LedgerAnchored
 from fluxa.telemetry.catalogue.identity import RefreshReused, TokenRefused
 from fluxa.telemetry.catalogue.watching import StatementSlow
 from fluxa.telemetry.catalogue.work import (
@@ -382,6 +382,7 @@ Signal = (
     | StatementSlow
     | AuthenticationFailed
     | LedgerAnchored
+    | IntegrityChecked
     | AlarmTold
     | RefreshReused
 )
