@@ -6,6 +6,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import asyncpg
@@ -53,13 +54,20 @@ class Server:
         await Partitions(database).ensure([month_of(SystemClock().now())])
         await database.stop()
 
-    @contextlib.asynccontextmanager
-    async def fresh(self) -> AsyncIterator[str]:
+    def fresh(self) -> AbstractAsyncContextManager[str]:
         """The address of an empty, migrated database; what came before has been written out."""
+        return self._created(_TEMPLATE)
+
+    def empty(self) -> AbstractAsyncContextManager[str]:
+        """The same without migrations, for a program that brings its own."""
+        return self._created("template0")
+
+    @contextlib.asynccontextmanager
+    async def _created(self, template: str) -> AsyncIterator[str]:
         name = f"bench_{uuid.uuid4().hex[:8]}"
         admin = await asyncpg.connect(self._postgres.url)
         try:
-            await admin.execute(f"create database {name} template {_TEMPLATE}")
+            await admin.execute(f"create database {name} template {template}")
             await admin.execute("checkpoint")
             yield self.url(name)
         finally:

@@ -65,6 +65,10 @@ BARS = (
     Bar("bulk_vs_copy", "Fluxa over HTTP, end to end, against `COPY` of the same rows", 0.35, 0.6),
     Bar("bulk_vs_best_peer", "the same against the best Python queue on Postgres", 5, 10),
     Bar("single_vs_static", "one event a request, durable, against a static answer of the same server", 0.4, 0.7),
+    Bar(
+        "single_vs_before", "one event a request, against the commit before identity, tenants and telemetry", 0.87, 1.0
+    ),
+    Bar("single_cpu_vs_before", "the same: CPU of the ingest process for a request", 1.15, 1.0, True),
     Bar("events_idle_p99_ms", "an event's way to the processor on an idle stack, 99th percentile, ms", 10, 3, True),
     Bar("drain_vs_best_peer", "records drained from a full queue by handlers that do nothing, against a peer", 3, 6),
     Bar("backlog_10m_vs_empty", "records handled with 10 million others waiting, against a short queue", 0.9, 1.0),
