@@ -29,6 +29,7 @@ from fluxa.queue.health.controls import Controls
 from fluxa.queue.health.reports import Reporter, worker_id
 from fluxa.queue.worker.drain import Drainer
 from fluxa.station.audit.routes import AuditDoor
+from fluxa.station.bindings.routes import BindingDoor
 from fluxa.station.queues.jobs import register
 from fluxa.station.queues.routes import QueueDoor, routes
 from fluxa.web.identity import Guard, jwks
@@ -86,6 +87,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
                 *routes(door),
                 *alarm_routes(on, at, registry, alarms),
                 *AuditDoor(on.ledger).routes(),
+                *BindingDoor(on.bindings).routes(),
                 *identity_routes(on),
                 jwks.route(on.identity.ring.jwks),
             ),

@@ -39,6 +39,11 @@ class Principal:
     subject: str = ""
     session_id: str | None = None
 
+    @property
+    def actor(self) -> str:
+        """What the audit log calls it: `user:ID`, `key:ID`, `machine:ID`."""
+        return f"{'key' if self.kind is Kind.API_KEY else self.kind}:{self.subject or self.name}"
+
 
 class Reason(enum.StrEnum):
     """Reasons; few, because they label metrics."""

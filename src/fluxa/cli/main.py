@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, _Place] = {
     "apikey": _Place("identity.apikey", "Make, list and revoke API keys."),
     "user": _Place("identity.user", "Make, list and change the people who log in."),
     "session": _Place("identity.session", "Show who is logged in, and end sessions."),
+    "routes": _Place("identity.routes", "Show all routes, and say which roles may call one."),
     "tenants": _Place("operations.tenants", "See whether tenants are kept apart."),
     "webhook": _Place("identity.webhook", "Sign webhooks as a provider does, and say why one is refused."),
     "audit": _Place("operations.audit", "See who did what, prove that nothing was altered, export it."),

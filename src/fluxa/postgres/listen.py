@@ -1,16 +1,20 @@
 """Wake-ups over LISTEN and NOTIFY: hints that save polling, never the only way to learn of work."""
 
+import abc
 import asyncio
 import contextlib
 from collections import deque
 
 import asyncpg
 
+from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
 from fluxa.postgres.errors import UNAVAILABLE
 from fluxa.postgres.pool import Database, PoolConfig
+from fluxa.telemetry.catalogue import Hook
+from fluxa.telemetry.duty import Duty
 
 _CHANNEL = "fluxa_wake"
 _SQL = sql.load("fluxa.postgres", "server.sql")
@@ -155,6 +159,71 @@ class Notifier:
                 for topic in topics:
                     await self._database.execute(_SQL["notify_topic"], topic)
             await asyncio.sleep(self._spacing_s)
+
+
+class Following(abc.ABC):
+    """Keeps up with a table in the background. A `Service` to inherit from.
+
+    It looks when its topic is announced, and every `period_s` in any case. A look that fails is told once, and what
+    was known before it holds.
+
+    Args:
+        task: its name in logs and metrics.
+        topic: announces changes.
+        listener: hears the topic; None: only the period counts.
+        clock: measures outages.
+        hook: hears of them.
+        period_s: seconds between looks where nothing is heard.
+
+    Attributes:
+        duty: tells how looks fare.
+    """
+
+    def __init__(
+        self, task: str, topic: str, *, listener: Listener | None, clock: Clock, hook: Hook, period_s: float
+    ) -> None:
+        self._name = task
+        self._topic = topic
+        self._listener = listener
+        self.duty = Duty(task, clock=clock, hook=hook)
+        self._period_s = period_s
+        self._task: asyncio.Task[None] | None = None
+
+    @abc.abstractmethod
+    async def look(self) -> None:
+        """Learn what the table says now.
+
+        Raises:
+            FluxaError: whatever keeps it from that.
+        """
+
+    async def start(self) -> None:
+        """Look once, then keep up in the background.
+
+        Raises:
+            FluxaError: if the first look fails: who does not know must not begin.
+        """
+        if self._task is None:
+            await self.look()
+            self._task = asyncio.create_task(self._follow(), name=self._name)
+
+    async def stop(self) -> None:
+        """Follow no more."""
+        task, self._task = self._task, None
+        await cancel_and_wait(task)
+
+    async def _follow(self) -> None:
+        while True:
+            if self._listener is None:
+                await asyncio.sleep(self._period_s)
+            else:
+                await self._listener.wait(self._topic, self._period_s)
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 - what was known holds; the next turn looks again
+                self.duty.failed(error)
+            else:
+                self.duty.worked()
 
 
 async def notify(database: Database, topic: str) -> None:

@@ -112,7 +112,7 @@ class LogHook:
                 self._swept(signal)
             case c.ScheduleRan():
                 self._schedule(signal)
-            case c.TokenRefused() | c.AuthenticationFailed() | c.RefreshReused():
+            case c.TokenRefused() | c.AuthenticationFailed() | c.RefreshReused() | c.RoleBindingChanged():
                 self._access(signal)
             case (
                 c.StatementSlow()
@@ -151,7 +151,7 @@ class LogHook:
         tell = self._logger.warning if signal.notice in ("firing", "repeated", "unknown") else self._logger.info
         tell("alarm told", **dataclasses.asdict(signal))
 
-    def _access(self, signal: c.TokenRefused | c.AuthenticationFailed | c.RefreshReused) -> None:
+    def _access(self, signal: c.TokenRefused | c.AuthenticationFailed | c.RefreshReused | c.RoleBindingChanged) -> None:
         match signal:
             case c.RefreshReused():
                 self._logger.warning("refresh token reused, session ended", **dataclasses.asdict(signal))
@@ -159,6 +159,8 @@ class LogHook:
                 self._logger.warning("token refused", reason=signal.reason)
             case c.AuthenticationFailed():
                 self._logger.warning("Authentication failed", **dataclasses.asdict(signal))
+            case c.RoleBindingChanged():
+                self._logger.warning("role binding changed", **dataclasses.asdict(signal))
 
     def _watching(self, signal: _OfWatching) -> None:
         """What is noticed of queues and of the database from outside."""

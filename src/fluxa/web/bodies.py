@@ -1,12 +1,16 @@
-"""Reads request bodies within limits of bytes, time and memory. Not: what the bytes mean."""
+"""Reads request bodies within limits of bytes, time and memory, those of JSON as what they must be."""
 
 import asyncio
 import contextlib
 from types import TracebackType
+from typing import TypeVar
+
+import msgspec
 
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.web.routes import Receive, Scope
 
+T = TypeVar("T")
 MIB = 1024 * 1024
 
 
@@ -218,3 +222,30 @@ def _announced_length(scope: Scope) -> int | None:
                 "Content-Encoding is not supported: a small compressed body can hide a huge one. Send it as it is.",
             )
     return length
+
+
+async def body_of(bodies: Bodies, scope: Scope, receive: Receive, kind: type[T], *, empty: T | None = None) -> T:
+    """The JSON body of a request.
+
+    Args:
+        bodies: reads it within limits.
+        scope: the request.
+        receive: gives the body.
+        kind: what the body must be.
+        empty: what no body means; None, if there must be one.
+
+    Raises:
+        FluxaError: `MalformedJson`, or `InvalidRequest` with a pointer; what reading may end with.
+    """
+    async with bodies.read(scope, receive) as content:
+        if empty is not None and not content.strip():
+            return empty
+        try:
+            return msgspec.json.decode(content, type=kind)
+        except msgspec.ValidationError as error:
+            text, _, path = str(error).partition(" - at `$")
+            steps = path.rstrip("`").replace("[", ".").replace("]", "").split(".")
+            pointer = "".join(f"/{step}" for step in steps if step)
+            raise FluxaError(ErrorCode.INVALID_REQUEST, f"{text}.", pointer=pointer or None) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise FluxaError(ErrorCode.MALFORMED_JSON, str(error)) from None

@@ -1,6 +1,5 @@
 """Logins, sessions and users at two real stations on one database: from the password to the end of the session."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,10 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from fluxa.apps import settings
 from fluxa.apps.serving.people import People, know_people
-from fluxa.apps.serving.process import Tie
-from fluxa.apps.station import station
 from fluxa.auth.people.users import User
 from fluxa.auth.roles import Role
 from fluxa.auth.sessions.postgres_store import PostgresSessions
@@ -23,7 +19,8 @@ from fluxa.kernel import json
 from fluxa.kernel.clock import SystemClock
 from fluxa.operations.ledger import Ledger
 from fluxa.postgres.pool import Database
-from identity.tokens import SECRET, b64, office, parts
+from identity.serving import served
+from identity.tokens import b64, office, parts
 
 pytestmark = [pytest.mark.req("SEC-1", "STATION-auth"), pytest.mark.timeout(120)]
 
@@ -59,39 +56,13 @@ def bearing(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def _ready(client: httpx.AsyncClient, running: "asyncio.Task[None]") -> None:
-    async with asyncio.timeout(30):
-        while not running.done():
-            try:
-                if (await client.get("/api/ready")).status_code == httpx.codes.OK:
-                    return
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)
-    await running
-
-
-@contextlib.asynccontextmanager
-async def _station(database: Database, folder: Path, port: int, **more: object) -> AsyncIterator[httpx.AsyncClient]:
-    given = {"home": str(folder), "database_url": database.config.url, "secret_key": SECRET.decode()}
-    chosen = settings.load({**given, "station_port": port, **more}, environment={}, working_folder=folder).settings
-    stopping = asyncio.Event()
-    running = asyncio.create_task(station(chosen, stopping, Tie()))
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
-            await _ready(client, running)
-            yield client
-    finally:
-        stopping.set()
-        await asyncio.wait_for(running, 60)
-
-
 @contextlib.asynccontextmanager
 async def town(database: Database, folder: Path, ports: list[int], **more: object) -> AsyncIterator[Town]:
     """Both stations, ready; what they count of clients is out of the way unless the test wants it."""
     loose = {"login": {"limit": 0}, "failed_credentials": {"limit": 0}}
     async with contextlib.AsyncExitStack() as stack:
         clients = [
-            await stack.enter_async_context(_station(database, folder, port, **{"buckets": loose, **more}))
+            await stack.enter_async_context(served("station", database, folder, port, **{"buckets": loose, **more}))
             for port in ports
         ]
         clock = SystemClock()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import fluxa
 from fluxa.apps.database import open_database, open_valkey, open_wakeups
 from fluxa.apps.serving.counting import counted
-from fluxa.apps.serving.identity import Identity, open_identity
+from fluxa.apps.serving.identity import Identity, open_access, open_identity
 from fluxa.apps.serving.observe import Telemetry, observe
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.serving.rotation import Rotation
@@ -33,6 +33,7 @@ from fluxa.queue.health.reports import worker_id
 from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
 from fluxa.web.identity import Access, Guard
+from fluxa.web.identity.bindings import Bindings
 from fluxa.web.limits import Addresses, Counting, Limiter, SharedWindows, networks
 from fluxa.web.routes import Auth, Route
 
@@ -85,6 +86,11 @@ class Ground:
     draining: Draining = field(default_factory=Draining)
     traces: "Otlp | None" = None
 
+    @property
+    def bindings(self) -> Bindings:
+        """What changes which roles may call what."""
+        return Bindings(self.database, self.ledger, Tenant(self.settings.default_tenant))
+
     async def serve(
         self,
         rows: Sequence[Route],
@@ -127,6 +133,7 @@ class Ground:
             hook=self.told.hook,
             logger=self.told.logger,
         )
+        await self.bindings.tell(self.service, table, version=fluxa.__version__)
         await serve(
             app if self.traces is None else TracedApp(app, self.traces),
             self.bound,
@@ -179,7 +186,7 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
         identity = await open_identity(
             life, settings, database, listener, sessions, clock=clock, hook=told.hook, audit=ledger
         )
-        access = Access(Tenant(settings.default_tenant))
+        access = await open_access(life, settings, database, listener, ledger, clock=clock, hook=told.hook)
         rotation = Rotation(settings, told.logger)
         rotation.on_change(functools.partial(_reconnect, database))
         await life.start(rotation)

@@ -1,4 +1,4 @@
-"""Builds what knows callers, in every process: API keys and access tokens. Not: who is logged in (sessions)."""
+"""Builds what knows callers, by API key or access token, and what their roles may. Not: who is logged in (sessions)."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,8 @@ from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres.listen import Listener
 from fluxa.postgres.pool import Database
 from fluxa.telemetry.catalogue import Hook
-from fluxa.web.identity import Identify, bearer, either
+from fluxa.web.identity import Access, Identify, bearer, either
+from fluxa.web.identity.bindings import Bindings, BindingWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +93,25 @@ def _issuers(life: Lifetime, settings: Settings, clock: Clock) -> dict[str, Outs
         )
         for one in settings.jwt_issuers.values()
     }
+
+
+async def open_access(
+    life: Lifetime,
+    settings: Settings,
+    database: Database,
+    listener: Listener,
+    audit: Audit,
+    *,
+    clock: Clock,
+    hook: Hook,
+) -> Access:
+    """Know which roles may call what, changes included, until `life` stops.
+
+    Raises:
+        FluxaError: an outage: who does not know what is bound must not let anybody in.
+    """
+    platform = Tenant(settings.default_tenant)
+    access = Access(platform)
+    bindings = Bindings(database, audit, platform)
+    await life.start(BindingWatch(bindings, access, listener=listener, clock=clock, hook=hook))
+    return access

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from joserfc.jwk import OKPKey
+from typing_extensions import override
 
 from fluxa.auth.tokens.jws import PublicKey, public_key
 from fluxa.auth.tokens.signing_keys import TOPIC, UsableKey
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode, FluxaError
-from fluxa.kernel.lifecycle import cancel_and_wait
-from fluxa.postgres.listen import Listener
+from fluxa.postgres.listen import Following, Listener
 from fluxa.telemetry.catalogue import Hook
-from fluxa.telemetry.duty import Duty
 
 
 class KeyTable(Protocol):
@@ -62,38 +61,21 @@ class _Held:
     verifies_until_s: float
 
 
-class KeyRing:
+class KeyRing(Following):
     """The signing keys, in one process. A `fluxa.kernel.lifecycle.Service`."""
 
     def __init__(
         self, table: KeyTable, *, listener: Listener, clock: Clock, hook: Hook, limits: RingLimits | None = None
     ) -> None:
         self._table = table
-        self._listener = listener
         self._clock = clock
-        self._duty = Duty("signing keys", clock=clock, hook=hook)
         self._limits = limits or RingLimits()
+        super().__init__("signing keys", TOPIC, listener=listener, clock=clock, hook=hook, period_s=self._limits.poll_s)
         self._held: dict[str, _Held] = {}
         self._read_at_s = float("-inf")
         self._again_at_s = float("-inf")
         self._private: tuple[str, OKPKey] | None = None
         self._reading: asyncio.Task[None] | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Read the keys, and follow them from now on.
-
-        Raises:
-            FluxaError: an outage.
-        """
-        if self._task is None:
-            await self._read()
-            self._task = asyncio.create_task(self._follow(), name="signing-keys")
-
-    async def stop(self) -> None:
-        """Follow them no more."""
-        task, self._task = self._task, None
-        await cancel_and_wait(task)
 
     async def find(self, kid: str) -> PublicKey | None:
         """A key that verifies now. One that nobody knows yet is looked for once more, now and then.
@@ -127,7 +109,7 @@ class KeyRing:
             kid = self._signing()
             if kid is None:
                 await self._table.ensure()
-                await self._read()
+                await self.look()
                 continue
             if self._private is not None and self._private[0] == kid:
                 return self._private
@@ -135,7 +117,7 @@ class KeyRing:
             if private is not None:
                 self._private = (kid, private)
                 return self._private
-            await self._read()
+            await self.look()
         raise FluxaError(ErrorCode.OVERLOADED, "The signing keys are being changed; try again in a moment.")
 
     def jwks(self) -> dict[str, list[Mapping[str, Any]]]:
@@ -148,15 +130,6 @@ class KeyRing:
         signing = [held for held in self._held.values() if held.signs_from_s <= now_s < held.signs_until_s]
         return max(signing, key=lambda held: held.signs_from_s).public.kid if signing else None
 
-    async def _follow(self) -> None:
-        while True:
-            await self._listener.wait(TOPIC, self._limits.poll_s)
-            try:
-                await self._read()
-                self._duty.worked()
-            except FluxaError as error:
-                self._duty.failed(error)
-
     async def _read_shared(self) -> None:
         """One look for all who want one at the same time; an outage leaves what is known."""
         if self._reading is None or self._reading.done():
@@ -165,11 +138,13 @@ class KeyRing:
 
     async def _read_quietly(self) -> None:
         try:
-            await self._read()
+            await self.look()
         except FluxaError as error:
-            self._duty.failed(error)
+            self.duty.failed(error)
 
-    async def _read(self) -> None:
+    @override
+    async def look(self) -> None:
+        """Read the keys that verify now."""
         asked_s = self._clock.monotonic()
         usable = await self._table.usable()
         # Ends are counted from before the question and beginnings from after it: the slower the answer, the safer.

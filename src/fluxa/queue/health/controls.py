@@ -6,15 +6,15 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
-from fluxa.postgres.listen import Listener, notify
+from fluxa.postgres.listen import Following, Listener, notify
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Also, Row, nothing_more
 from fluxa.telemetry.catalogue import Hook, QueuePaused, QueueResumed
-from fluxa.telemetry.duty import Duty
 
 _SQL = sql.load("fluxa.queue.health", "controls.sql")
 
@@ -89,7 +89,7 @@ def _control(row: Row) -> Control:
     return Control(row["queue"], row["paused"], row["changed_by"], row["reason"], row["changed_at"])
 
 
-class PauseWatch:
+class PauseWatch(Following):
     """Knows at any moment which queues are paused. A `Service`.
 
     It looks every second, and at once when an operator speaks. While the database is out, what it knew last holds:
@@ -105,29 +105,11 @@ class PauseWatch:
         listener: Listener | None = None,
         period_s: float = 1.0,
     ) -> None:
+        super().__init__("queue_controls", TOPIC, listener=listener, clock=clock, hook=hook, period_s=period_s)
         self._controls = Controls(database)
         self._hook = hook
-        self._listener = listener
-        self._period_s = period_s
-        self._duty = Duty("queue_controls", clock=clock, hook=hook)
         self._paused: Mapping[str, Control] = {}
         self._changed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Learn what is paused, then keep up in the background.
-
-        Raises:
-            FluxaError: if it cannot be learnt: a worker that does not know must not claim.
-        """
-        if self._task is None:
-            await self._look()
-            self._task = asyncio.create_task(self._run(), name="pause-watch")
-
-    async def stop(self) -> None:
-        """End the background work."""
-        task, self._task = self._task, None
-        await cancel_and_wait(task)
 
     def is_paused(self, queue: str) -> bool:
         """Whether nothing is to be claimed from a queue now."""
@@ -144,23 +126,9 @@ class PauseWatch:
             async with asyncio.timeout(timeout_s):
                 await changed.wait()
 
-    async def _run(self) -> None:
-        while True:
-            await self._rest()
-            try:
-                await self._look()
-            except Exception as error:  # noqa: BLE001 - what was known holds; the next turn looks again
-                self._duty.failed(error)
-            else:
-                self._duty.worked()
-
-    async def _rest(self) -> None:
-        if self._listener is None:
-            await asyncio.sleep(self._period_s)
-        else:
-            await self._listener.wait(TOPIC, self._period_s)
-
-    async def _look(self) -> None:
+    @override
+    async def look(self) -> None:
+        """Learn what is paused now, and tell what changed."""
         found = {control.queue: control for control in await self._controls.all() if control.paused}
         before, self._paused = self._paused, found
         if found.keys() == before.keys():

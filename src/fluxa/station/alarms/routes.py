@@ -2,9 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-import msgspec
+from typing import Any
 
 from fluxa.auth.roles import OPERATORS, WATCHERS
 from fluxa.kernel.errors import ErrorCode, FluxaError
@@ -21,11 +19,9 @@ from fluxa.station.alarms.schemas import (
     SilenceRequest,
     Subjects,
 )
-from fluxa.web.bodies import MIB, Bodies
+from fluxa.web.bodies import MIB, Bodies, body_of
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
-
-T = TypeVar("T")
 
 SEE = Terms(Bucket.OPERATION, WATCHERS, platform=True)
 RUN = Terms(Bucket.OPERATION, OPERATORS, platform=True)
@@ -69,14 +65,14 @@ class AlarmDoor:
     async def ack(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         """Take on."""
         rule = rule_named(self.rules, call.path_params["alarm"])
-        asked = await self._body(scope, receive, AckRequest, empty=AckRequest())
+        asked = await body_of(self.bodies, scope, receive, AckRequest, empty=AckRequest())
         subjects = await self.store.ack(rule.name, asked.subject, by=_caller(call), note=asked.note)
         await _answer(send, Subjects(rule.name, subjects))
 
     async def unack(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         """Give back."""
         rule = rule_named(self.rules, call.path_params["alarm"])
-        asked = await self._body(scope, receive, AckRequest, empty=AckRequest())
+        asked = await body_of(self.bodies, scope, receive, AckRequest, empty=AckRequest())
         await _answer(send, Subjects(rule.name, await self.store.unack(rule.name, asked.subject, by=_caller(call))))
 
     async def silences(self, _call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -85,7 +81,7 @@ class AlarmDoor:
 
     async def silence(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         """Tell nothing for a while."""
-        asked = await self._body(scope, receive, SilenceRequest)
+        asked = await body_of(self.bodies, scope, receive, SilenceRequest)
         name = None if asked.alarm is None else rule_named(self.rules, asked.alarm).name
         made = await self.store.silence(name, asked.subject, by=_caller(call), reason=asked.reason, for_s=asked.for_s)
         await _answer(send, made, status=201)
@@ -121,19 +117,6 @@ class AlarmDoor:
         silences = await self.store.silences()
         rules = {rule.name: RuleView.of(rule, self.runbook_url) for rule in self.rules}
         return [AlarmView.of(one, rules.get(one.alarm), silences) for one in await self.store.all()]
-
-    async def _body(self, scope: Scope, receive: Receive, kind: type[T], *, empty: T | None = None) -> T:
-        async with self.bodies.read(scope, receive) as content:
-            if empty is not None and not content.strip():
-                return empty
-            try:
-                return msgspec.json.decode(content, type=kind)
-            except msgspec.ValidationError as error:
-                text, _, path = str(error).partition(" - at `$")
-                pointer = path.rstrip("`").replace(".", "/")
-                raise FluxaError(ErrorCode.INVALID_REQUEST, f"{text}.", pointer=pointer or None) from None
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise FluxaError(ErrorCode.MALFORMED_JSON, str(error)) from None
 
 
 def _caller(call: Call) -> str:

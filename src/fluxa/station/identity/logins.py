@@ -9,9 +9,9 @@ from fluxa.auth.roles import EVERY_ROLE
 from fluxa.auth.sessions import Sessions
 from fluxa.auth.tokens import Tokens
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.station.identity.given import BODY_MAX_BYTES, body_of, caller, person
+from fluxa.station.identity.given import BODY_MAX_BYTES, caller, person
 from fluxa.station.identity.schemas import Ended, LoginRequest, Me, RefreshRequest, SessionList, TokenPair
-from fluxa.web.bodies import Bodies
+from fluxa.web.bodies import Bodies, body_of
 from fluxa.web.limits import Addresses
 from fluxa.web.responses import Response, json_response, send_response
 from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from fluxa.auth.people.users import User, Users
-from fluxa.auth.principal import Kind, Principal
+from fluxa.auth.principal import Principal
 from fluxa.auth.roles import ADMINS
 from fluxa.auth.sessions import Sessions
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.station.identity.given import BODY_MAX_BYTES, body_of, caller
+from fluxa.station.identity.given import BODY_MAX_BYTES, caller
 from fluxa.station.identity.schemas import Ended, NewUser, SessionList, UserChange, UserList
-from fluxa.web.bodies import Bodies
+from fluxa.web.bodies import Bodies, body_of
 from fluxa.web.queries import Query, parameter
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
@@ -53,7 +53,7 @@ class UserRows:
         """Make a user of the caller's tenant."""
         who = caller(call)
         asked = await body_of(self.bodies, scope, receive, NewUser)
-        user = await self.users.create(who.tenant, asked.name, asked.password, role=asked.role, by=_actor(who))
+        user = await self.users.create(who.tenant, asked.name, asked.password, role=asked.role, by=who.actor)
         location = (b"location", f"/api/users/{user.user_id}".encode())
         await send_response(send, json_response(user, status=201, headers=(location,)))
 
@@ -66,8 +66,8 @@ class UserRows:
             # Else the last admin of a tenant could lock everybody out.
             raise FluxaError(ErrorCode.FORBIDDEN, "Nobody disables himself or gives himself another role.")
         if asked.password is not None:
-            await self.users.set_password(user.user_id, asked.password, by=_actor(who))
-        changed = await self.users.change(user.user_id, by=_actor(who), role=asked.role, disabled=asked.disabled)
+            await self.users.set_password(user.user_id, asked.password, by=who.actor)
+        changed = await self.users.change(user.user_id, by=who.actor, role=asked.role, disabled=asked.disabled)
         await send_response(send, json_response(changed))
 
     async def sessions_of(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -79,7 +79,7 @@ class UserRows:
         """End all sessions of a user."""
         who = caller(call)
         user = await self._of_tenant(call, who)
-        await send_response(send, json_response(Ended(await self.users.end_sessions(user.user_id, by=_actor(who)))))
+        await send_response(send, json_response(Ended(await self.users.end_sessions(user.user_id, by=who.actor))))
 
     def routes(self) -> tuple[Route, ...]:
         """The rows."""
@@ -98,10 +98,6 @@ class UserRows:
         if user.tenant != who.tenant:
             raise FluxaError(ErrorCode.NOT_FOUND, "There is no such user.")
         return user
-
-
-def _actor(who: Principal) -> str:
-    return f"{'user' if who.kind is Kind.USER else 'key'}:{who.subject or who.name}"
 
 
 _MISSING = {404: ("There is no such user.", None)}

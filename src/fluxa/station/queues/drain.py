@@ -8,10 +8,9 @@ from fluxa.queue.health.facts import QueueHealth
 from fluxa.queue.health.snapshot import HealthReader
 from fluxa.queue.registry import Registry
 from fluxa.queue.worker.drain import Drained, Drainer
-from fluxa.station.queues.given import body_of
 from fluxa.station.queues.rules import has_work, left_alone, summarize, worked_on
 from fluxa.station.queues.schemas import DrainAnswer, DrainRequest, DrainResult, Skipped
-from fluxa.web.bodies import Bodies
+from fluxa.web.bodies import Bodies, body_of
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
 

@@ -8,11 +8,11 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.postgres.transaction import Also
 from fluxa.queue.dead_letters.tasks import RedriveState, RedriveTask, RedriveTasks, new_redrive_id
 from fluxa.queue.registry import Registry
-from fluxa.station.queues.given import body_of, caller, noted, queue_of
+from fluxa.station.queues.given import caller, noted, queue_of
 from fluxa.station.queues.rules import is_same_order, meant, plan_view
 from fluxa.station.queues.schemas import RedriveList, RedrivePlanView, RedriveRequest
 from fluxa.station.queues.terms import RUN, SEE
-from fluxa.web.bodies import Bodies
+from fluxa.web.bodies import Bodies, body_of
 from fluxa.web.queries import Query, invalid, parameter
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import Auth, Call, Endpoint, Operation, Receive, Route, Scope, Send

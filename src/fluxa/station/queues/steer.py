@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from fluxa.auth.audit import Audit
 from fluxa.queue.health.controls import Control, Controls
 from fluxa.queue.registry import Registry
-from fluxa.station.queues.given import body_of, caller, noted, queue_of
+from fluxa.station.queues.given import caller, noted, queue_of
 from fluxa.station.queues.schemas import ControlView, PauseRequest
 from fluxa.station.queues.terms import RUN
-from fluxa.web.bodies import Bodies
+from fluxa.web.bodies import Bodies, body_of
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import Auth, Call, Operation, Receive, Route, Scope, Send
 

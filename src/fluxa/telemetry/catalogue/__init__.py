@@ -1,6 +1,6 @@
 """Every signal, metric and label of Fluxa, once. A house test compares these lists with the code."""
 
-from fluxa.telemetry.catalogue.access import AuthenticationFailed
+from fluxa.telemetry.catalogue.access import AuthenticationFailed, RoleBindingChanged
 from fluxa.telemetry.catalogue.alarms import AlarmTold
 from fluxa.telemetry.catalogue.audit import ActRecorded, IntegrityChecked, LedgerAnchored
 from fluxa.telemetry.catalogue.identity import RefreshReused, TokenRefused
@@ -84,6 +84,7 @@ __all__ = [
     "RefreshReused",
     "RequestServed",
     "RequestStarted",
+    "RoleBindingChanged",
     "ScheduleRan",
     "Signal",
     "Stage",

@@ -1,4 +1,4 @@
-"""Signals of who was let in and who was not. Not: why (auth)."""
+"""Signals of who was let in and who was not, and of who may be from now on. Not: why (auth)."""
 
 from dataclasses import dataclass
 
@@ -22,3 +22,18 @@ class AuthenticationFailed:
     client: str
     correlation_id: str = ""
     principal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleBindingChanged:
+    """This process checks the callers of a route by other roles from now on.
+
+    Attributes:
+        route: its name.
+        roles: who may call it; None: those of its row again.
+        by: who bound them; empty where that is not known any more.
+    """
+
+    route: str
+    roles: tuple[str, ...] | None
+    by: str = ""

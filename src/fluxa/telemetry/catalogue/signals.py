@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from fluxa.telemetry.catalogue.access import AuthenticationFailed
+from fluxa.telemetry.catalogue.access import AuthenticationFailed, RoleBindingChanged
 from fluxa.telemetry.catalogue.alarms import AlarmTold
 from fluxa.telemetry.catalogue.audit import ActRecorded, IntegrityChecked, LedgerAnchored
 from fluxa.telemetry.catalogue.identity import RefreshReused, TokenRefused
@@ -385,6 +385,7 @@ Signal = (
     | IntegrityChecked
     | AlarmTold
     | RefreshReused
+    | RoleBindingChanged
 )
 
 Hook = Callable[[Signal], None]

@@ -22,6 +22,10 @@ class Access:
         """From now on these roles count for the routes named, and for all others those of their rows."""
         self._bindings = dict(bindings)
 
+    def roles(self, route: Route) -> frozenset[Role]:
+        """Who may call it now."""
+        return self._bindings.get(route.name, route.terms.roles)
+
     def check(self, route: Route, principal: Principal) -> None:
         """Let a caller pass.
 
@@ -31,7 +35,7 @@ class Access:
         terms = route.terms
         if terms.platform and principal.tenant != self._platform:
             raise forbidden(Reason.TENANT, f"{route.name} acts on what all tenants share: it takes the default tenant.")
-        roles = self._bindings.get(route.name, terms.roles)
+        roles = self.roles(route)
         if principal.role not in roles:
             raise forbidden(
                 Reason.ROLE,

@@ -1,0 +1,135 @@
+"""The tables of routes and role bindings: told, bound, unbound, listed. Not: how processes follow them (watch)."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from fluxa.auth.audit import Act, Audit
+from fluxa.auth.roles import Role
+from fluxa.kernel import json
+from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.kernel.ids import Tenant
+from fluxa.postgres import sql
+from fluxa.postgres.listen import notify
+from fluxa.postgres.pool import Database
+from fluxa.postgres.transaction import Row
+from fluxa.web.identity.bindings.rules import RoleBinding, RouteTable, RouteView, check
+from fluxa.web.routes import Route
+
+_SQL = sql.load("fluxa.web.identity.bindings", "store.sql")
+
+TOPIC: Final = "role_bindings"
+"""The wake-up that follows each change."""
+
+_REASON_MAX = 1000
+_ROLES = frozenset(role.value for role in Role)
+
+
+class Bindings:
+    """Who may call what, in one database. Every verb may raise `DBConnectionError`.
+
+    Args:
+        database: where it is.
+        audit: where changes are written down.
+        tenant: in whose ledger: they concern the whole installation.
+    """
+
+    def __init__(self, database: Database, audit: Audit, tenant: Tenant) -> None:
+        self._database = database
+        self._audit = audit
+        self._tenant = tenant
+
+    async def tell(self, process: str, routes: Sequence[Route], *, version: str) -> None:
+        """Say what a process serves from now on; what was said of it before is forgotten."""
+        rows = [
+            {
+                "name": route.name,
+                "path": route.path,
+                "methods": route.methods,
+                "auth": route.auth,
+                "bucket": route.terms.bucket,
+                "roles": sorted(route.terms.roles),
+                "platform": route.terms.platform,
+                "body_max_bytes": route.terms.body_max_bytes,
+                "timeout_s": route.terms.timeout_s,
+            }
+            for route in sorted(routes, key=lambda route: route.name)
+        ]
+        async with self._database.transaction() as tx:
+            await tx.execute(_SQL["lock_bindings"])
+            await tx.execute(_SQL["put_routes"], process, json.text(rows), version)
+
+    async def table(self) -> RouteTable:
+        """All routes of all processes, with what is bound to them."""
+        bound = {one.route: one for one in await self.all()}
+        routes = [
+            msgspec.convert({**row, "binding": bound.get(row["name"])}, RouteView)
+            for row in await self._database.fetch(_SQL["list_routes"])
+        ]
+        there = {one.name for one in routes}
+        return RouteTable(routes=routes, lost=[one for name, one in bound.items() if name not in there])
+
+    async def all(self) -> list[RoleBinding]:
+        """What is bound, by the routes' names."""
+        return [_binding(row) for row in await self._database.fetch(_SQL["list_bindings"])]
+
+    async def bind(
+        self, route: str, roles: Iterable[Role], *, by: str, reason: str = "", correlation_id: str = ""
+    ) -> RoleBinding:
+        """Let these roles call a route from now on, on every process, and no others.
+
+        Args:
+            route: its name.
+            roles: which; none: nobody may.
+            by: who says so, as acts name actors.
+            reason: why; it is shown beside the route.
+            correlation_id: the request it was asked in.
+
+        Raises:
+            FluxaError: `NotFound` for a route that there is not, `InvalidRequest` for one where roles do not count,
+                `Refused` where it would shut the admins out of changing bindings.
+        """
+        given = sorted(set(roles))
+        why = reason.replace("\x00", "")[:_REASON_MAX]
+        async with self._database.transaction() as tx:
+            await tx.execute(_SQL["lock_bindings"])
+            check(route, given, {row["name"]: row["auths"] for row in await tx.fetch(_SQL["list_auths"])})
+            before = await tx.fetch_row(_SQL["get_binding"], route)
+            row = await tx.fetch_row(_SQL["put_binding"], route, given, by, why)
+            detail = {"before": before and before["roles"], "roles": given, "reason": why}
+            await self._audit.record(
+                tx, Act(self._tenant, by, "role_binding.changed", f"route:{route}", detail, correlation_id)
+            )
+        await notify(self._database, TOPIC)
+        assert row is not None  # noqa: S101 - an upsert that returns gives its row
+        return _binding(row)
+
+    async def unbind(self, route: str, *, by: str, correlation_id: str = "") -> None:
+        """Let the roles of its row call a route again.
+
+        Raises:
+            FluxaError: `NotFound`, if nothing is bound to it.
+        """
+        async with self._database.transaction() as tx:
+            await tx.execute(_SQL["lock_bindings"])
+            before = None if "\x00" in route else await tx.fetch_row(_SQL["get_binding"], route)
+            if before is None:
+                raise FluxaError(ErrorCode.NOT_FOUND, f"Nothing is bound to a route named {route[:80]!r}.")
+            await tx.execute(_SQL["delete_binding"], route)
+            detail = {"before": before["roles"]}
+            await self._audit.record(
+                tx, Act(self._tenant, by, "role_binding.removed", f"route:{route}", detail, correlation_id)
+            )
+        await notify(self._database, TOPIC)
+
+
+def _binding(row: Row) -> RoleBinding:
+    """A row; a role that only a newer version knows opens nothing here."""
+    return RoleBinding(
+        route=row["route"],
+        roles=[Role(role) for role in row["roles"] if role in _ROLES],
+        changed_by=row["changed_by"],
+        reason=row["reason"],
+        changed_at=row["changed_at"],
+    )
