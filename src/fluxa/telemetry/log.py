@@ -249,7 +249,7 @@ class LogHook:
                 "maintenance failed", task=signal.task, error_code=signal.error_code, detail=signal.detail
             )
         else:
-            self._logger.info("maintenance finished", task=signal.task, latency_ms=round(signal.latency_s * 1000, 3))
+            self._logger.debug("maintenance finished", task=signal.task, latency_ms=round(signal.latency_s * 1000, 3))
 
     def _call(self, signal: c.CallFinished) -> None:
         """Failures are told one by one; what was kept here or went well is told by metrics."""
