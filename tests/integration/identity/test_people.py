@@ -228,6 +228,18 @@ async def test_what_takes_rights_away_ends_sessions_at_once(house: House, verb: 
     await elsewhere.stop()
 
 
+async def test_role_and_password_change_together_or_not_at_all(house: House) -> None:
+    ada = await house.ada()
+    with pytest.raises(FluxaError) as caught:
+        await house.users.change(ada.user_id, by="cli", role=Role.ANALYST, password="short")
+    assert caught.value.code == ErrorCode.INVALID_REQUEST
+    assert (await house.users.get(ada.user_id)).role is ada.role
+    changed = await house.users.change(ada.user_id, by="cli", role=Role.ANALYST, password="another long password")
+    assert changed.role is Role.ANALYST
+    with pytest.raises(FluxaError):
+        await house.login()
+
+
 async def test_nobody_logs_in_beside_being_disabled(house: House) -> None:
     ada = await house.ada()
     for _ in range(4):

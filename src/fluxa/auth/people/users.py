@@ -103,22 +103,35 @@ class Users:
         """Users by name, of one tenant or all; those after a name."""
         return [user_of(row) for row in await self._database.fetch(_SQL["list_users"], tenant, after, limit)]
 
-    async def change(self, user_id: str, *, by: str, role: Role | None = None, disabled: bool | None = None) -> User:
-        """Give another role, disable or enable; if anything changes, the user's sessions end.
+    async def change(
+        self,
+        user_id: str,
+        *,
+        by: str,
+        role: Role | None = None,
+        disabled: bool | None = None,
+        password: str | None = None,
+    ) -> User:
+        """Give another role or password, disable or enable: all or nothing; if anything changes, the sessions end.
 
         Raises:
-            FluxaError: `NotFound`.
+            FluxaError: `NotFound`; `InvalidRequest`, if the password is too short or too long.
         """
+        stored = None if password is None else await self._hashed(password)
         async with self._database.transaction() as tx:
             was = _found(await tx.fetch_row(_SQL["lock_user"], user_id))
             to_role = was.role if role is None else role
             to_disabled = was.disabled if disabled is None else disabled
-            if (to_role, to_disabled) == (was.role, was.disabled):
-                return was
-            user = _found(await tx.fetch_row(_SQL["change_user"], user_id, to_role, to_disabled, self._clock.now()))
-            detail = {"role": to_role, "disabled": to_disabled, "role_before": was.role}
-            await self._record(tx, user, by, "user.changed", detail)
-            await self._sessions.delete_of_user(user_id, tx=tx)
+            user = was
+            if (to_role, to_disabled) != (was.role, was.disabled):
+                user = _found(await tx.fetch_row(_SQL["change_user"], user_id, to_role, to_disabled, self._clock.now()))
+                detail = {"role": to_role, "disabled": to_disabled, "role_before": was.role}
+                await self._record(tx, user, by, "user.changed", detail)
+            if stored is not None:
+                user = _found(await tx.fetch_row(_SQL["set_password"], user_id, stored, self._clock.now()))
+                await self._record(tx, user, by, "user.password_changed", {})
+            if user is not was:
+                await self._sessions.delete_of_user(user_id, tx=tx)
         return user
 
     async def set_password(self, user_id: str, password: str, *, by: str) -> User:
@@ -127,14 +140,11 @@ class Users:
         Raises:
             FluxaError: `NotFound`; `InvalidRequest`, if it is too short or too long.
         """
+        return await self.change(user_id, by=by, password=password)
+
+    async def _hashed(self, password: str) -> str:
         check_new_password(password)
-        stored = await self._passwords.hash(password)
-        async with self._database.transaction() as tx:
-            user = _found(await tx.fetch_row(_SQL["lock_user"], user_id))
-            await tx.execute(_SQL["set_password"], user_id, stored, self._clock.now())
-            await self._record(tx, user, by, "user.password_changed", {})
-            await self._sessions.delete_of_user(user_id, tx=tx)
-        return user
+        return await self._passwords.hash(password)
 
     async def unlock(self, name: str, *, by: str) -> bool:
         """End the lock of a user's name; False, if there was nothing against it.

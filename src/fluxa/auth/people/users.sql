@@ -36,7 +36,8 @@ update fluxa.users set disabled = $3, role = $2, changed_at = $4 where user_id =
 returning user_id, tenant, name, role, disabled, created_at, changed_at, login_at;
 
 -- name: set_password
-update fluxa.users set password_hash = $2, changed_at = $3 where user_id = $1;
+update fluxa.users set password_hash = $2, changed_at = $3 where user_id = $1
+returning user_id, tenant, name, role, disabled, created_at, changed_at, login_at;
 
 -- name: note_login
 update fluxa.users set login_at = $2, password_hash = coalesce($3, password_hash) where user_id = $1;

@@ -65,9 +65,9 @@ class UserRows:
         if user.user_id == who.subject and (asked.role not in {None, user.role} or asked.disabled):
             # Else the last admin of a tenant could lock everybody out.
             raise FluxaError(ErrorCode.FORBIDDEN, "Nobody disables himself or gives himself another role.")
-        if asked.password is not None:
-            await self.users.set_password(user.user_id, asked.password, by=who.actor)
-        changed = await self.users.change(user.user_id, by=who.actor, role=asked.role, disabled=asked.disabled)
+        changed = await self.users.change(
+            user.user_id, by=who.actor, role=asked.role, disabled=asked.disabled, password=asked.password
+        )
         await send_response(send, json_response(changed))
 
     async def sessions_of(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
