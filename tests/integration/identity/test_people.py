@@ -231,10 +231,10 @@ async def test_what_takes_rights_away_ends_sessions_at_once(house: House, verb: 
 async def test_role_and_password_change_together_or_not_at_all(house: House) -> None:
     ada = await house.ada()
     with pytest.raises(FluxaError) as caught:
-        await house.users.change(ada.user_id, by="cli", role=Role.ANALYST, password="short")
+        await house.users.change(ada.user_id, by="cli", role=Role.ANALYST, password="short")  # noqa: S106
     assert caught.value.code == ErrorCode.INVALID_REQUEST
     assert (await house.users.get(ada.user_id)).role is ada.role
-    changed = await house.users.change(ada.user_id, by="cli", role=Role.ANALYST, password="another long password")
+    changed = await house.users.change(ada.user_id, by="cli", role=Role.ANALYST, password="another long password")  # noqa: S106
     assert changed.role is Role.ANALYST
     with pytest.raises(FluxaError):
         await house.login()
