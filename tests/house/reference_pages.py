@@ -1,14 +1,20 @@
-"""Writes the pages under docs/reference that repeat what the code says: errors, metrics, settings, commands."""
+"""Writes what repeats the code: pages under docs/reference, and under deploy files for Prometheus and Grafana."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import typer
+import yaml
 
+from fluxa.apps.operations.metrics import local_targets
+from fluxa.apps.settings import Settings
 from fluxa.apps.settings import text as settings_text
 from fluxa.cli import main as cli
 from fluxa.kernel.errors import ERRORS
+from fluxa.operations.monitoring.dashboard import dashboard
+from fluxa.operations.monitoring.rules import RULES_FILE, alertmanager_config, prometheus_config, rule_file
 from fluxa.telemetry import catalogue
 from fluxa.telemetry.catalogue.spans import SPANS
 from house.tree import ROOT
@@ -41,7 +47,7 @@ def metrics() -> str:
         "| name | kind | labels | meaning |",
         "|---|---|---|---|",
     ]
-    for metric in catalogue.METRICS:
+    for metric in (*catalogue.METRICS, *catalogue.PROCESS):
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
     lines += [
@@ -108,10 +114,28 @@ PAGES: Mapping[str, Callable[[], str]] = {
 """The generated pages and how each is made."""
 
 
+DEPLOY: Mapping[str, Callable[[], str]] = {
+    f"prometheus/{RULES_FILE}": lambda: _yaml(rule_file()),
+    "prometheus/prometheus.yml": lambda: _yaml(prometheus_config(local_targets(Settings()))),
+    "alertmanager/alertmanager.yml": lambda: _yaml(alertmanager_config("http://127.0.0.1:5001/alerts")),
+    "grafana/fluxa.json": lambda: json.dumps(dashboard(), indent=1) + "\n",
+}
+"""The generated files for those who watch, below `deploy`, and how each is made."""
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    head = "# Written by `make docs` from the code. Do not edit; `fluxa metrics files` writes it for your settings.\n"
+    text: str = yaml.safe_dump(dict(content), sort_keys=False, width=120, allow_unicode=True)
+    return head + text
+
+
 def main() -> int:
     """Write every page."""
     for file, write in PAGES.items():
         (REFERENCE / file).write_text(write(), "utf-8")
+    for file, write in DEPLOY.items():
+        (ROOT / "deploy" / file).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / "deploy" / file).write_text(write(), "utf-8")
     return 0
 
 

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from fluxa.cli import main as cli
-from house.reference_pages import PAGES, REFERENCE
+from house.reference_pages import DEPLOY, PAGES, REFERENCE
 from house.tree import ROOT, files, name
 
 BLOCK = re.compile(r"^```(?:console|sh|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -87,6 +87,16 @@ def test_files_that_the_papers_name_exist() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_generated_pages_are_fresh(page: str) -> None:
     assert (REFERENCE / page).read_text("utf-8") == PAGES[page](), "run make docs"
+
+
+@pytest.mark.req("OBS-4")
+@pytest.mark.parametrize("file", DEPLOY)
+def test_generated_files_for_those_who_watch_are_fresh(file: str) -> None:
+    assert (ROOT / "deploy" / file).read_text("utf-8") == DEPLOY[file](), "run make docs"
+
+
+def test_there_is_nothing_else_among_the_generated_files() -> None:
+    assert {name(path) for path in files() if name(path).startswith("deploy/")} == {f"deploy/{file}" for file in DEPLOY}
 
 
 def test_every_page_can_be_found() -> None:

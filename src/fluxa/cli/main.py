@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, _Place] = {
     "queue": _Place("queue.group", "Look at the queues, pause them, put work in."),
     "cron": _Place("operations.cron", "Send records at set times: schedules, their history and their next times."),
     "alarm": _Place("operations.alarm", "See what needs somebody, and why."),
+    "metrics": _Place("operations.metrics", "Routine checks of all processes; files for Prometheus and Grafana."),
     "apikey": _Place("identity.apikey", "Make, list and revoke API keys."),
     "user": _Place("identity.user", "Make, list and change the people who log in."),
     "session": _Place("identity.session", "Show who is logged in, and end sessions."),

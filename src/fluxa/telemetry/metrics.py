@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import assert_never
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -100,6 +100,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._tally = _Tally(c.METRICS)
         self.registry.register(self._tally)
+        ProcessCollector(registry=self.registry)
 
     def _count(self, name: str, amount: float, *labels: str) -> None:
         self._tally.add(name, amount, labels)

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 
 from fluxa.operations.alarms.measuring import LEDGER_FAULTS, TENANT_FAULTS
+from fluxa.operations.alarms.rule import PROBES
 from fluxa.operations.alarms.samples import DENIED, FAILED, REQUESTS, SERVER_ERRORS, WORKED
 from fluxa.telemetry.metrics import Metrics
 
 _PROCESSOR = "processor"
-_PROBES = ("health", "metrics", "queues_health")
-"""Routes that monitors ask: their 503 tells of a fault, and is none."""
 _GAUGES = {LEDGER_FAULTS: "fluxa_ledger_faults", TENANT_FAULTS: "fluxa_tenant_faults"}
 
 
@@ -30,7 +29,7 @@ def counted(service: str, metrics: Metrics) -> tuple[Mapping[str, float], Mappin
         counters[WORKED] += 0.0 if outcome == "snoozed" else records
         counters[FAILED] += records if outcome in ("retried", "parked") else 0.0
     for (_, route, status), requests in metrics.totals("http_request_duration_seconds").items():
-        if route.startswith(_PROBES):
+        if route in PROBES:
             continue
         counters[REQUESTS] += requests
         counters[SERVER_ERRORS] += requests if status.startswith("5") else 0.0

@@ -5,15 +5,15 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from fluxa.apps.settings.metrics import MetricsSettings
 from fluxa.apps.settings.tables.issuers import JwtIssuer, check_issuers
-from fluxa.apps.settings.tracing import TracingSettings
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
 _SECRET = {"secret": True}
 _SECRET_KEY_MIN = 32
 
 
-class IdentitySettings(TracingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class IdentitySettings(MetricsSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whose it all is, how long people stay logged in, and where that is kept."""
 
     default_tenant: Annotated[

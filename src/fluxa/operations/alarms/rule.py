@@ -5,6 +5,9 @@ import math
 from dataclasses import dataclass
 from typing import assert_never
 
+PROBES = ("health", "metrics", "api_health", "api_ready", "api_metrics", "queues_health")
+"""Routes that monitors ask: their 503 tells of a fault, and is none."""
+
 
 class Severity(enum.StrEnum):
     """How soon somebody must look."""

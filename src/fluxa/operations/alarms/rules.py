@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.operations.alarms.rule import Measure, Rule, Severity
+from fluxa.operations.alarms.rule import PROBES, Measure, Rule, Severity
 
 _FAILED = (
-    '(sum(increase(fluxa_stage_events_total{{stage="process",status="failure"}}[{window}])) or vector(0))'
+    '(sum(increase(fluxa_stage_events_total{{stage=~"process|persist",status="failure"}}[{window}])) or vector(0))'
     ' + (sum(increase(fluxa_worker_records_total{{outcome=~"retried|parked"}}[{window}])) or vector(0))'
 )
 _WORKED = (
     '(sum(increase(fluxa_stage_events_total{{stage="process"}}[{window}])) or vector(0))'
     ' + (sum(increase(fluxa_worker_records_total{{outcome!="snoozed"}}[{window}])) or vector(0))'
 )
+_UNPROBED = f'{{{{route!~"{"|".join(PROBES)}"}}}}'
 _VALUE = 'max by (subject) (fluxa_alarm_value{{alarm="{name}"}}) > {threshold}'
 
 WORK = (
@@ -121,10 +122,10 @@ SERVICES = (
         count_min=20.0,
         severity=Severity.CRITICAL,
         cause="Ingest or query times out or crashes.",
-        first_action="Look in the log of the service for errors and time-outs; check /health/ready of each.",
+        first_action="Look in the log of the service for errors and time-outs; check /api/ready of each.",
         runbook="api-5xx",
-        expression="100 * sum by (job) (increase(http_requests_errors_total[{window}])) / (sum by (job) "
-        "(increase(http_request_duration_seconds_count[{window}])) >= {count_min}) > {threshold}",
+        expression=f"100 * sum by (job) (increase(http_requests_errors_total{_UNPROBED}[{{window}}])) / (sum by (job) "
+        f"(increase(http_request_duration_seconds_count{_UNPROBED}[{{window}}])) >= {{count_min}}) > {{threshold}}",
     ),
     Rule(
         name="DBHighCPU",
@@ -169,7 +170,7 @@ SECURITY = (
         cause="A producer that is broken, storage that is damaged, or somebody who tampers.",
         first_action="Do not retry. Keep them: fluxa dlq quarantine; look at who sent them.",
         runbook="tampered-records",
-        expression='sum by (queue) (fluxa_queue_dead_by_code{{code="HashMismatch"}}) > {threshold}',
+        expression='max by (queue) (fluxa_queue_dead_by_code{{error_code="HashMismatch"}}) > {threshold}',
     ),
     Rule(
         name="AuthenticationFailures",
@@ -183,7 +184,8 @@ SECURITY = (
         cause="Somebody tries credentials, or a client still uses one that was revoked or rotated.",
         first_action="Look in the logs for Authentication failed: from one address or many, one key or many.",
         runbook="authentication-failures",
-        expression='60 * sum(rate(http_request_duration_seconds_count{{status=~"401|403"}}[{window}])) > {threshold}',
+        expression='60 * sum(rate(http_request_duration_seconds_count{{status_code=~"401|403"}}[{window}]))'
+        " > {threshold}",
     ),
     Rule(
         name="LedgerBroken",

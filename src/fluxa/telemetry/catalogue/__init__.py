@@ -4,7 +4,7 @@ from fluxa.telemetry.catalogue.access import AuthenticationFailed, RoleBindingCh
 from fluxa.telemetry.catalogue.alarms import AlarmTold
 from fluxa.telemetry.catalogue.audit import ActRecorded, IntegrityChecked, LedgerAnchored
 from fluxa.telemetry.catalogue.identity import RefreshReused, TokenRefused
-from fluxa.telemetry.catalogue.metrics import LOG_FIELDS, METRICS, Kind, Metric
+from fluxa.telemetry.catalogue.metrics import LOG_FIELDS, METRICS, PROCESS, Kind, Metric
 from fluxa.telemetry.catalogue.signals import (
     CallEnding,
     CallFinished,
@@ -49,6 +49,7 @@ from fluxa.telemetry.catalogue.work import (
 __all__ = [
     "LOG_FIELDS",
     "METRICS",
+    "PROCESS",
     "ActRecorded",
     "AlarmTold",
     "AuthenticationFailed",

@@ -240,7 +240,17 @@ METRICS: tuple[Metric, ...] = (
     Metric("fluxa_alarm_notices_total", Kind.COUNTER, "What was told of alarms", ("alarm", "notice")),
     Metric("fluxa_alarm_evaluation_age_seconds", Kind.GAUGE, "Seconds since alarms were last looked at"),
 )
-"""All metrics."""
+"""All metrics that Fluxa makes itself."""
+
+PROCESS: tuple[Metric, ...] = (
+    Metric("process_cpu_seconds_total", Kind.COUNTER, "Processor time that the process has used, in seconds"),
+    Metric("process_resident_memory_bytes", Kind.GAUGE, "Memory that the process holds"),
+    Metric("process_virtual_memory_bytes", Kind.GAUGE, "Addresses that the process has taken"),
+    Metric("process_start_time_seconds", Kind.GAUGE, "When the process began, in seconds since 1970"),
+    Metric("process_open_fds", Kind.GAUGE, "Files and sockets that the process has open"),
+    Metric("process_max_fds", Kind.GAUGE, "How many it may have"),
+)
+"""What the client library tells of a process by the names that all programs use, where the system lets it."""
 
 LOG_FIELDS: tuple[str, ...] = (
     "timestamp",

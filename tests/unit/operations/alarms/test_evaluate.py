@@ -153,8 +153,15 @@ class Alarm(RuleBasedStateMachine):
 
     def _pass(self, step_s: float, *, known: bool) -> None:
         self.now += dt.timedelta(seconds=round(step_s))
-        if known and round(step_s) > 0:
+        if known:
             self.known_s += round(step_s)
+        elif self.unknown_from is not None and self.now < self.unknown_from:
+            # The clock was set back to before the gap: what is not known begins now.
+            self.known_s -= (self.unknown_from - self.now).total_seconds()
+            self.unknown_from = self.now
+        # Nothing began in the future.
+        self.bad_from = None if self.bad_from is None else min(self.bad_from, self.known_s)
+        self.good_from = None if self.good_from is None else min(self.good_from, self.known_s)
 
     def _tell(self) -> None:
         self.standing, notices = due(CPU, self.standing, self.now, repeat_s=1e9)
