@@ -177,13 +177,37 @@ async def altered_record(stage: Stage) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def lost_table(stage: Stage) -> AsyncIterator[None]:
+async def lost_column(stage: Stage) -> AsyncIterator[None]:
     """A migration by hand that takes away what requests need."""
-    await stage.database.execute("alter table fluxa.events rename to elsewhere")
+    await stage.database.execute("alter table fluxa.events rename column subject to topic")
     statuses = {(await stage.query.get("/v1/events")).status_code for _ in range(8)}
     assert statuses <= {500, 502, 503}, statuses
     yield
-    await stage.database.execute("alter table fluxa.elsewhere rename to events")
+    await stage.database.execute("alter table fluxa.events rename column topic to subject")
+
+
+@contextlib.asynccontextmanager
+async def altered_log(stage: Stage) -> AsyncIterator[None]:
+    """Somebody with all rights in the database who alters the audit log, past its triggers."""
+
+    async def alter(actor: str) -> str:
+        async with stage.database.transaction() as tx:
+            await tx.execute("set local session_replication_role = replica")
+            was: str = await tx.fetch_value("select actor from fluxa.ledger where number = 1")
+            assert await tx.execute("update fluxa.ledger set actor = $1 where number = 1", actor) == 1
+        return was
+
+    was = await alter("nobody")
+    yield
+    await alter(was)
+
+
+@contextlib.asynccontextmanager
+async def lost_policy(stage: Stage) -> AsyncIterator[None]:
+    """A table on which somebody has turned the tenants' policies off."""
+    await stage.database.execute("alter table fluxa.schemas disable row level security")
+    yield
+    await stage.database.execute("alter table fluxa.schemas enable row level security")
 
 
 @contextlib.asynccontextmanager
@@ -220,9 +244,11 @@ FAULTS = (
     (Fault(deep_queue, {"QueueDepthHigh": "mails", "QueueOldestAge": "mails"}, {"QueueDepthHigh": "25 messages"}),),
     (Fault(unknown_queue, {"MissedSchedule": "digest"}, {"MissedSchedule": "due at"}),),
     (Fault(altered_record, {"TamperedRecords": "imports"}, {}),),
+    (Fault(altered_log, {"LedgerBroken": ""}, {"LedgerBroken": "as station found"}),),
+    (Fault(lost_policy, {"TenantPoliciesBroken": ""}, {"TenantPoliciesBroken": "as station found"}),),
     (Fault(guessed_keys, {"AuthenticationFailures": ""}, {"AuthenticationFailures": " in 10 s"}),),
     (
-        Fault(lost_table, {"APIGateway5xx": "query"}, {"APIGateway5xx": "8 of"}),
+        Fault(lost_column, {"APIGateway5xx": "query"}, {"APIGateway5xx": "8 of"}),
         Fault(runaway_query, {"DBHighCPU": ""}, {"DBHighCPU": "generate_series"}),
     ),
 )
