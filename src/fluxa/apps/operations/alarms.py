@@ -1,5 +1,6 @@
 """What the settings make of alarms, and how processes count for them, evaluate them and tell people."""
 
+import functools
 import random
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -109,7 +110,7 @@ async def serve_alarms(on: Ground, at: Served, registry: Registry, reader: Healt
             clock=clock,
             hook=hook,
             name=name,
-            beat=await _watchdogs(on.life, settings, clock=clock, hook=hook),
+            beats=await _watchdogs(on.life, settings, clock=clock, hook=hook),
         )
     )
 
@@ -165,21 +166,19 @@ def _endpoint(name: str, given: AlarmTarget, *, clock: Clock, hook: Hook) -> Sig
 
 async def _watchdogs(
     life: Lifetime, settings: Settings, *, clock: Clock, hook: Hook
-) -> Callable[[], Awaitable[None]] | None:
-    """What tells watchdogs outside that alarms are evaluated; None, if the settings name none."""
-    endpoints = [
-        _endpoint(name, given, clock=clock, hook=hook)
-        for name, given in settings.alarm_targets.items()
-        if given.kind == _HEARTBEAT
-    ]
-    for endpoint in endpoints:
-        await life.start(endpoint)
+) -> Mapping[str, Callable[[], Awaitable[None]]]:
+    """What tells the watchdogs outside that settings name that alarms are evaluated."""
+    beats = {}
+    for name, given in settings.alarm_targets.items():
+        if given.kind == _HEARTBEAT:
+            endpoint = _endpoint(name, given, clock=clock, hook=hook)
+            await life.start(endpoint)
+            beats[name] = functools.partial(_beat, endpoint)
+    return beats
 
-    async def beat() -> None:
-        for endpoint in endpoints:
-            await endpoint.deliver(Parcel(id=uuid7(), body=b"{}", content_type="application/json"))
 
-    return beat if endpoints else None
+async def _beat(endpoint: SignedEndpoint) -> None:
+    await endpoint.deliver(Parcel(id=uuid7(), body=b"{}", content_type="application/json"))
 
 
 def alarm_routes(on: Ground, at: Served, registry: Registry, store: AlarmStore) -> tuple[Route, ...]:

@@ -57,7 +57,7 @@ class Evaluator:
         clock: monotonic, for pauses only.
         hook: hears of what is told.
         name: names this process.
-        beat: tells a watchdog outside that alarms are evaluated; None: there is none.
+        beats: tell watchdogs outside that alarms are evaluated, by name.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Evaluator:
         clock: Clock,
         hook: Hook,
         name: str,
-        beat: Callable[[], Awaitable[None]] | None = None,
+        beats: Mapping[str, Callable[[], Awaitable[None]]] | None = None,
     ) -> None:
         self._database = database
         self._measures = measures
@@ -78,11 +78,12 @@ class Evaluator:
         self._config = config
         self._clock = clock
         self._hook = hook
-        self._beat = beat
+        self._beats = beats or {}
         self._turns = Turns(database, name)
         self._rules = [rule for rule in config.rules if rule.enabled]
         self._duty = Duty("alarms", clock=clock, hook=hook)
-        self._beats = Duty("alarm_heartbeat", clock=clock, hook=hook)
+        self._beat_duties = {name: Duty("alarm_heartbeat", clock=clock, hook=hook) for name in self._beats}
+        self._beating: dict[str, asyncio.Task[None]] = {}
         self._pruned_s = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
@@ -97,6 +98,8 @@ class Evaluator:
         if task is None:
             return
         await cancel_and_wait(task)
+        for beating in self._beating.values():
+            await cancel_and_wait(beating)
         # If not, another one takes over when this one has been silent for a while.
         await self._duty.farewell(self._turns.leave, within_s=_STOP_WITHIN_S)
 
@@ -130,18 +133,22 @@ class Evaluator:
             else:
                 self._duty.worked()
                 if mine:
-                    await self._tell_watchdog()
+                    self._tell_watchdogs()
             await asyncio.sleep(max(0.0, self._config.period_s - (self._clock.monotonic() - began_s)))
 
-    async def _tell_watchdog(self) -> None:
-        if self._beat is None:
-            return
+    def _tell_watchdogs(self) -> None:
+        """Tell each beside the others: one that is slow or down holds up neither a look nor another watchdog."""
+        for name in self._beats:
+            if name not in self._beating or self._beating[name].done():
+                self._beating[name] = asyncio.create_task(self._tell_watchdog(name), name=f"watchdog {name}")
+
+    async def _tell_watchdog(self, name: str) -> None:
         try:
-            await self._beat()
+            await self._beats[name]()
         except Exception as error:  # noqa: BLE001 - the watchdog notices by itself; alarms go on
-            self._beats.failed(error)
+            self._beat_duties[name].failed(error)
         else:
-            self._beats.worked()
+            self._beat_duties[name].worked()
 
     async def _prune(self) -> None:
         now_s = self._clock.monotonic()
@@ -221,4 +228,7 @@ def _completed(rule: Rule, found: Found, before: Sequence[str]) -> list[Reading]
     if found.failed:
         return [Reading(subject, None, found.failed) for subject in before or [""]]
     subjects = {reading.subject for reading in found.readings}
-    return [*found.readings, *(gone(rule, subject) for subject in before if subject not in subjects)]
+    missing = [subject for subject in before if subject not in subjects]
+    # Of what fell silent nobody knows whether it is well; what is not there any more is.
+    silent = [Reading(subject, None, found.silent[subject]) for subject in missing if subject in found.silent]
+    return [*found.readings, *silent, *(gone(rule, subject) for subject in missing if subject not in found.silent)]

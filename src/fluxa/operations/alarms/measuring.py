@@ -36,10 +36,12 @@ class Found:
     Attributes:
         readings: one a subject.
         failed: why none could be taken; then nothing is known of any subject. Empty if they could.
+        silent: why nothing is known of a subject that there should be, if it has no reading.
     """
 
     readings: Sequence[Reading] = ()
     failed: str = ""
+    silent: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -91,7 +93,7 @@ class Measures:
         found: dict[str, Found] = {}
         for rule in rules:
             try:
-                found[rule.name] = Found(await self._of(rule, seen))
+                found[rule.name] = Found(await self._of(rule, seen), silent=await self._silent(rule, seen))
             except Exception as error:  # noqa: BLE001 - what is not known is UNKNOWN, and the other rules go on
                 known = error if isinstance(error, FluxaError) else FluxaError(ErrorCode.INTERNAL, repr(error))
                 found[rule.name] = Found(failed=f"{known.code}: {known.detail}")
@@ -129,6 +131,11 @@ class Measures:
             case _:
                 assert_never(rule.measure)
         return readings
+
+    async def _silent(self, rule: Rule, seen: _Seen) -> Mapping[str, str]:
+        if rule.measure is not Measure.SERVER_ERROR_SHARE:
+            return {}
+        return unheard(await self._processes(seen))
 
     async def _processes(self, seen: _Seen) -> Sequence[Process]:
         if seen.processes is None:
@@ -192,6 +199,17 @@ def silent(processes: Sequence[Process], expected: Sequence[str] = ()) -> Sequen
     return readings
 
 
+def unheard(processes: Sequence[Process]) -> Mapping[str, str]:
+    """Services of which no process is heard of any more, though one did not say goodbye; and since when."""
+    found = {}
+    for service in {one.service for one in processes}:
+        left = [one for one in processes if one.service == service and not one.ended]
+        age_s = min((one.age_s for one in left), default=0.0)
+        if age_s > _ALIVE_S:
+            found[service] = f"Nothing was heard of it for {age_s:.0f} s."
+    return found
+
+
 def gauged(processes: Sequence[Process], name: str) -> Sequence[Reading]:
     """The worst value of a gauge in processes that run; not known, where none of them has it."""
     of = [one for one in processes if name in one.gauges and not one.ended and one.age_s <= _ALIVE_S]
@@ -222,6 +240,7 @@ def _of_queue(measure: Measure, health: QueueHealth, registry: Registry) -> Read
             detail = health.unknown.get("dead_by_code", "")
             if health.dead_by_code is not None:
                 value = float(health.dead_by_code.get(ErrorCode.HASH_MISMATCH, 0))
+                detail = f"{value:.0f} of {sum(health.dead_by_code.values())} dead letters" if value else ""
         case Measure.QUEUE_DEPTH:
             return _against(name, health.queue_length, marks.depth, "messages", unmeasured)
         case Measure.QUEUE_AGE:

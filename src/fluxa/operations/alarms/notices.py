@@ -29,6 +29,8 @@ QUEUE = "alarm_notify"
 """The queue that carries messages to people; what cannot be delivered is repeated and parked as in any other."""
 
 _DISCORD_MAX_CHARS = 2000
+_MORE_CHARS = 40
+"""Room for the words that say how many more there are."""
 _GROUP_MAX = 20
 """Alarms in one message: when everything fails at once, a person reads one text, not a hundred."""
 
@@ -142,9 +144,7 @@ def told(rule: Rule, subject: str, notice: Notice, standing: Standing, *, runboo
         threshold=rule.threshold,
         detail=standing.detail,
         cause=rule.cause,
-        first_action=rule.first_action.replace(rule.per.upper(), subject)
-        if rule.per and subject
-        else rule.first_action,
+        first_action=rule.action_for(subject),
         runbook=rule.runbook,
         runbook_url=link(rule.runbook, runbook_url),
         since=standing.unknown_since or standing.since,
@@ -290,5 +290,20 @@ def for_discord(message: Message) -> bytes:
     """The body for Discord: within its limit, and nobody is pinged by what a message quotes."""
     text = in_words(message)
     if len(text) > _DISCORD_MAX_CHARS:
-        text = text[: _DISCORD_MAX_CHARS - 2] + " …"
+        text = _shortened(message)
     return json.encode({"content": text, "allowed_mentions": {"parse": []}})
+
+
+def _shortened(message: Message) -> str:
+    """A line an alarm, as many as there is room for, and how many more there are: none is left out unsaid."""
+    lines = ["This is a test: nothing is wrong."] if message.test else []
+    room = _DISCORD_MAX_CHARS - _MORE_CHARS - sum(len(line) + 1 for line in lines)
+    for number, one in enumerate(message.alarms):
+        of = f" ({one.subject})" if one.subject else ""
+        line = f"{one.notice.upper()} {one.severity}: {one.alarm}{of}: {one.title}. Runbook: {one.runbook_url}"
+        room -= len(line) + 1
+        if room < 0:
+            lines.append(f"And {len(message.alarms) - number} more: fluxa alarm list")
+            break
+        lines.append(line)
+    return "\n".join(lines)

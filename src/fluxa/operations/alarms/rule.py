@@ -56,6 +56,24 @@ class Measure(enum.StrEnum):
     """Faults that the last check of the tenants' policies found; one reading, if there was one."""
 
 
+_WORDS = {
+    Measure.FAILED_WORK_SHARE: ("failed attempts", " %"),
+    Measure.DEAD_LETTERS: ("dead letters", ""),
+    Measure.TAMPERED_LETTERS: ("altered dead letters", ""),
+    Measure.SERVER_ERROR_SHARE: ("answers of 5xx", " %"),
+    Measure.DATABASE_CPU: ("use of processors", " %"),
+    Measure.QUEUE_DEPTH: ("depth", " % of the watermark"),
+    Measure.QUEUE_AGE: ("age of the oldest message", " % of the watermark"),
+    Measure.UNSERVED_QUEUE: ("work that nobody serves", ""),
+    Measure.SILENT_PROCESS: ("silence", " s"),
+    Measure.MISSED_SCHEDULE: ("delay", " s"),
+    Measure.AUTHENTICATION_FAILURES: ("answers of 401 and 403", " a minute"),
+    Measure.LEDGER_FAULTS: ("faults in the audit log", ""),
+    Measure.TENANT_FAULTS: ("faults in policies", ""),
+}
+"""For people: what is found, and its unit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """When somebody must look at something.
@@ -120,6 +138,20 @@ class Rule:
             return False
         clear_at = self.threshold if self.clear_at is None else self.clear_at
         return value <= clear_at if self.comparison is Comparison.ABOVE else value >= clear_at
+
+    def action_for(self, subject: str) -> str:
+        """What to do first where this subject is concerned; empty: any."""
+        return self.first_action.replace(self.per.upper(), subject) if self.per and subject else self.first_action
+
+    @property
+    def found(self) -> str:
+        """What is found, for people."""
+        return _WORDS[self.measure][0]
+
+    @property
+    def unit(self) -> str:
+        """What that is counted in, to stand behind a number."""
+        return _WORDS[self.measure][1]
 
     @property
     def quiet(self) -> float:

@@ -168,7 +168,8 @@ SECURITY = (
         clear_after_s=0.0,
         severity=Severity.CRITICAL,
         cause="A producer that is broken, storage that is damaged, or somebody who tampers.",
-        first_action="Do not retry. Keep them: fluxa dlq quarantine; look at who sent them.",
+        first_action="Keep them: fluxa dlq redrive --queue QUEUE --code HashMismatch puts them into quarantine. See "
+        "who sent them.",
         runbook="tampered-records",
         expression='max by (queue) (fluxa_queue_dead_by_code{{error_code="HashMismatch"}}) > {threshold}',
     ),

@@ -1,115 +1,15 @@
 """Alarms on a real Postgres: faults are measured, told once through the queue, taken on, silenced, and resolved."""
 
-import dataclasses
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import pytest
 
-from fluxa.auth.audit import Act
-from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.kernel.ids import Tenant
-from fluxa.operations.alarms.evaluator import Evaluator, EvaluatorConfig
 from fluxa.operations.alarms.load import DatabaseLoad
-from fluxa.operations.alarms.measuring import Measures
-from fluxa.operations.alarms.notices import QUEUE
-from fluxa.operations.alarms.rule import Rule, Severity
+from fluxa.operations.alarms.rule import Rule
 from fluxa.operations.alarms.rules import RULES
-from fluxa.operations.alarms.samples import FAILED, REQUESTS, SERVER_ERRORS, WORKED, Sampler, Samples
-from fluxa.operations.alarms.store import Alarm, AlarmStore
-from fluxa.operations.cron.schedules import Schedules
+from fluxa.operations.alarms.samples import FAILED, REQUESTS, SERVER_ERRORS, WORKED
 from fluxa.postgres.pool import Database
-from fluxa.postgres.transaction import Transaction
-from fluxa.queue.backend import Settlement
-from fluxa.queue.backends.pgmq import PgmqBackend, PgmqInsight
-from fluxa.queue.health.snapshot import HealthReader
-from fluxa.queue.outcome import DONE, Dead
-from fluxa.queue.producer import Producer
-from fluxa.queue.registry import QueueSpec, Registry, Watermarks, built_in
-from fluxa.telemetry.catalogue import AlarmTold, silent
-from fluxa.testing.signals import Signals
-
-CLOCK = SystemClock()
-
-
-class Recorder:
-    """An `Audit` that remembers."""
-
-    def __init__(self) -> None:
-        self.acts: list[Act] = []
-
-    async def record(self, _tx: Transaction, act: Act) -> None:
-        self.acts.append(act)
-
-
-class Stand:
-    """An evaluator with short times, and what it looks at."""
-
-    def __init__(self, database: Database, rules: Sequence[Rule] = RULES) -> None:
-        self.database = database
-        self.signals = Signals()
-        self.registry = Registry(
-            [QueueSpec("jobs", watermarks=Watermarks(depth=2)), *(one for one in built_in() if one.name == QUEUE)]
-        )
-        self.backend = PgmqBackend(database, listener=None, notifier=None, clock=CLOCK)
-        self.rules = [dataclasses.replace(rule, for_s=0.0, clear_after_s=0.0, unknown_after_s=0.0) for rule in rules]
-        self.recorder = Recorder()
-        self.store = AlarmStore(database, tenant=Tenant("default"), audit=self.recorder)
-        self.producer = Producer(self.backend, self.registry, CLOCK)
-
-    def evaluator(self, name: str = "one", *, repeat_s: float = 3600.0) -> Evaluator:
-        reader = HealthReader(
-            database=self.database,
-            backend=self.backend,
-            insight=PgmqInsight(self.database),
-            registry=self.registry,
-            clock=CLOCK,
-            hook=silent,
-        )
-        measures = Measures(
-            samples=Samples(self.database),
-            reader=reader,
-            registry=self.registry,
-            schedules=Schedules(self.database),
-            load=DatabaseLoad(self.database, clock=CLOCK),
-            now=CLOCK.now,
-        )
-        config = EvaluatorConfig(
-            rules=self.rules,
-            targets={"chat": Severity.WARNING, "pager": Severity.CRITICAL},
-            repeat_s=repeat_s,
-            runbook_url="https://books.example",
-        )
-        return Evaluator(self.database, measures, self.producer, config, clock=CLOCK, hook=self.signals.hear, name=name)
-
-    async def alarm(self, name: str, subject: str = "") -> Alarm | None:
-        return next((one for one in await self.store.all() if (one.alarm, one.subject) == (name, subject)), None)
-
-    async def messages(self) -> list[dict[str, Any]]:
-        found = []
-        while deliveries := await self.backend.claim(QUEUE, limit=10, lease_s=30):
-            found += [json.loads(record.body) for one in deliveries for record in one.records]
-            await self.backend.settle([Settlement(one, (DONE,) * len(one.records)) for one in deliveries])
-        return found
-
-    async def bury(self, code: str) -> None:
-        await self.producer.send("jobs", [b"{}"])
-        (one,) = await self.backend.claim("jobs", limit=1, lease_s=30)
-        await self.backend.settle([Settlement(one, (Dead(code, "it broke"),))])
-
-    async def count(self, process: str, service: str, counters: Mapping[str, float], *, ended: bool = False) -> None:
-        sampler = Sampler(self.database, process, service, lambda: (counters, {}), clock=CLOCK, hook=silent)
-        await sampler.write(ended=ended)
-
-
-@pytest.fixture
-async def stand(database: Database) -> Stand:
-    made = Stand(database)
-    for spec in made.registry:
-        await made.backend.create(spec.name)
-    return made
+from fluxa.telemetry.catalogue import AlarmTold
+from integration.operations.alarms.standing import CLOCK, Stand
 
 
 def of(*names: str) -> list[Rule]:
@@ -225,6 +125,25 @@ async def test_what_cannot_be_measured_is_told_as_not_known_and_resolves_nothing
     await evaluator.evaluate()
     told = [one for message in await stand.messages() for one in message["alarms"]]
     assert {one["notice"] for one in told if one["alarm"] == "ProcessSilent"} == {"known"}
+
+
+@pytest.mark.req("ALARM-3")
+async def test_of_a_service_that_falls_silent_while_it_fails_nobody_says_that_it_is_well(stand: Stand) -> None:
+    evaluator = stand.evaluator()
+    await stand.count("a", "query", {REQUESTS: 100, SERVER_ERRORS: 90})
+    await stand.count("b", "ingest", {REQUESTS: 100, SERVER_ERRORS: 90})
+    await evaluator.evaluate()
+    await stand.count("b", "ingest", {REQUESTS: 100, SERVER_ERRORS: 90}, ended=True)
+    await stand.database.execute("update fluxa.process_samples set at = at - interval '10 minutes'")
+    await evaluator.evaluate()
+    failing = await stand.alarm("APIGateway5xx", "query")
+    assert failing is not None
+    assert (failing.standing.phase, failing.standing.value) == ("firing", None)
+    assert "Nothing was heard of it" in failing.standing.detail
+    assert await stand.alarm("APIGateway5xx", "ingest") is None  # it was ended in order, and fails no more
+    told = [one for message in await stand.messages() for one in message["alarms"] if one["alarm"] == "APIGateway5xx"]
+    found = {(one["subject"], one["notice"]) for one in told}
+    assert found == {("query", "firing"), ("ingest", "firing"), ("query", "unknown"), ("ingest", "resolved")}
 
 
 async def test_one_evaluator_looks_and_another_takes_over_when_it_leaves(stand: Stand) -> None:

@@ -11,6 +11,7 @@ from fluxa.apps.operations.alarms import alarm_rules, targets_of
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
 from fluxa.cli.commands.ground import opened, whoami
+from fluxa.cli.commands.operations import alarm_words
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import ErrorCode
@@ -18,7 +19,7 @@ from fluxa.kernel.ids import Tenant
 from fluxa.operations.alarms.notices import QUEUE, send_test
 from fluxa.operations.alarms.rule import Rule
 from fluxa.operations.alarms.rules import link, prometheus, rule_named
-from fluxa.operations.alarms.store import Alarm, AlarmStore, Silence
+from fluxa.operations.alarms.store import Alarm, AlarmStore, Happening, Silence
 from fluxa.operations.ledger.ledger import Ledger
 from fluxa.queue.producer import Producer
 
@@ -34,7 +35,9 @@ _STALE_S = 60.0
 
 @app.command("list")
 def list_alarms(context: typer.Context, as_json: output.AsJson = False) -> None:
-    """Show which alarms fire, are about to, or are not known."""
+    """Show which alarms fire, are about to, or are not known; why that may be, and what to do first."""
+    settings = output.effective(context).settings
+    rules = alarm_rules(settings)
 
     async def read(store: AlarmStore) -> tuple[list[Alarm], list[Silence], tuple[str, float] | None]:
         return await store.all(), await store.silences(), await store.turn()
@@ -42,24 +45,9 @@ def list_alarms(context: typer.Context, as_json: output.AsJson = False) -> None:
     alarms, silences, turn = _with_store(context, read)
     if as_json:
         for one in alarms:
-            output.print_json(_facts(one, silences))
+            output.print_json(alarm_words.facts(one, silences, rules, settings.runbook_url))
     else:
-        output.print_table(
-            ("alarm", "subject", "state", "since", "value", "taken on by", "detail"),
-            (
-                (
-                    one.alarm,
-                    one.subject,
-                    _state(one, silences),
-                    output.moment(one.standing.since),
-                    "" if one.standing.value is None else f"{one.standing.value:.4g}",
-                    one.acked_by,
-                    one.standing.detail,
-                )
-                for one in alarms
-            ),
-            empty="All is well, as far as it is known.",
-        )
+        alarm_words.print_alarms(alarms, silences, rules, settings.runbook_url)
     if turn is None or turn[1] > _STALE_S:
         age = "" if turn is None else f" since {turn[1]:.0f} s"
         stderr().print(f"Nobody looks at alarms{age}: fluxa station (or fluxa up) does.", markup=False)
@@ -67,35 +55,23 @@ def list_alarms(context: typer.Context, as_json: output.AsJson = False) -> None:
 
 @app.command()
 def show(context: typer.Context, name: Name, as_json: output.AsJson = False) -> None:
-    """Show one alarm whole: when it fires, where it does, what happened."""
+    """Show one alarm whole: why it may fire, what to do, when it does, where it does now, what happened."""
     settings = output.effective(context).settings
     rule = rule_named(alarm_rules(settings), name)
 
-    async def read(store: AlarmStore) -> dict[str, Any]:
-        silences = await store.silences()
-        return {
-            "rule": {**_rule(rule), "runbook_url": link(rule.runbook, settings.runbook_url)},
-            "alarms": [_facts(one, silences) for one in await store.all() if one.alarm == rule.name],
-            "history": await store.history(rule.name, limit=20),
-        }
+    async def read(store: AlarmStore) -> tuple[list[Alarm], list[Silence], list[Happening]]:
+        standing = [one for one in await store.all() if one.alarm == rule.name]
+        return standing, await store.silences(), await store.history(rule.name, limit=20)
 
-    found = _with_store(context, read)
+    alarms, silences, history = _with_store(context, read)
+    url = settings.runbook_url
     if as_json:
-        output.print_json(found)
+        known = {**_rule(rule), "runbook_url": link(rule.runbook, url)}
+        standing = [alarm_words.facts(one, silences, [rule], url) for one in alarms]
+        output.print_json({"rule": known, "alarms": standing, "history": history})
         return
-    output.print_table(
-        ("", ""), ((what, value) for what, value in found["rule"].items() if value is not None), empty=""
-    )
-    output.print_table(
-        ("subject", "state", "value", "detail"),
-        ((one["subject"], one["state"], one["value"], one["detail"]) for one in found["alarms"]),
-        empty="It is well everywhere.",
-    )
-    output.print_table(
-        ("at", "subject", "what", "value", "by", "detail"),
-        ((output.moment(one.at), one.subject, one.what, one.value, one.by, one.detail) for one in found["history"]),
-        empty="Nothing has happened yet.",
-    )
+    alarm_words.print_rule(rule, alarms, silences, url)
+    alarm_words.print_history(history)
 
 
 @app.command()
@@ -108,7 +84,10 @@ def ack(
     """Take on an alarm that fires: it is told no more until it is over."""
     rule = rule_named(alarm_rules(output.effective(context).settings), name)
     subjects = _with_store(context, lambda store: store.ack(rule.name, subject, by=whoami(), note=note))
-    stderr().print(f"{rule.name} is yours{_listed(subjects)}. First: {rule.first_action}", markup=False)
+    stderr().print(
+        f"{rule.name} is yours{_listed(subjects)}. First: {rule.action_for(subjects[0] if len(subjects) == 1 else '')}",
+        markup=False,
+    )
 
 
 @app.command()
@@ -189,13 +168,12 @@ def rules(
             output.print_json(_rule(rule))
         return
     output.print_table(
-        ("alarm", "severity", "fires when", "for", "runbook", "first action"),
+        ("alarm", "severity", "fires when", "runbook", "first action"),
         (
             (
                 rule.name if rule.enabled else f"{rule.name} (off)",
                 rule.severity,
-                f"{rule.measure} {rule.comparison} {rule.threshold:g}",
-                f"{rule.for_s:g} s",
+                alarm_words.condition(rule),
                 rule.runbook,
                 rule.first_action,
             )
@@ -244,28 +222,6 @@ def _seconds(text: str) -> float:
         raise CommandError(
             ErrorCode.INVALID_REQUEST, f"{text!r} is no time.", action="Write it as 90s, 30m, 2h or 7d."
         ) from None
-
-
-def _state(alarm: Alarm, silenced: list[Silence]) -> str:
-    unknown = " (not known)" if alarm.standing.unknown_since is not None else ""
-    quiet = " (silenced)" if any(one.covers(alarm.alarm, alarm.subject) for one in silenced) else ""
-    return f"{alarm.standing.phase}{unknown}{quiet}"
-
-
-def _facts(alarm: Alarm, silenced: list[Silence]) -> dict[str, Any]:
-    standing = alarm.standing
-    return {
-        "alarm": alarm.alarm,
-        "subject": alarm.subject,
-        "state": standing.phase,
-        "unknown": standing.unknown_since is not None,
-        "since": standing.since,
-        "value": standing.value,
-        "detail": standing.detail,
-        "acked_by": alarm.acked_by,
-        "ack_note": alarm.ack_note,
-        "silenced": any(one.covers(alarm.alarm, alarm.subject) for one in silenced),
-    }
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
