@@ -18,7 +18,7 @@ async def test_what_fires_is_listed_with_its_cause_the_first_thing_to_do_and_its
     settings = {"FLUXA_DATABASE_URL": database_url, "FLUXA_RUNBOOK_URL": "https://books.example/{runbook}.md"}
 
     def run(*args: str) -> str:
-        done = fluxa("alarm", *args, home=tmp_path, **settings)
+        done = fluxa("alarm", *args, home=tmp_path, stdin=b"", **settings)
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
