@@ -17,6 +17,7 @@ from fluxa.apps.engines import (
 from fluxa.apps.operations.alarms import AlarmGauges, alarm_routes, alarm_rules, alarm_store, serve_alarms
 from fluxa.apps.operations.audit import integrity_checks, ledger_anchoring
 from fluxa.apps.operations.people import identity_routes
+from fluxa.apps.operations.sinks import SinkGauges, send_audit
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
@@ -63,6 +64,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         )
         await on.life.start(cron)
         await on.life.start(ledger_anchoring(on))
+        await send_audit(on)
         reader = health_reader(settings, database, backend, registry, hook=hook)
         await serve_alarms(on, at, registry, reader)
         alarms = alarm_store(settings, on)
@@ -93,7 +95,11 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             ),
             stopping=stopping,
             checks={},
-            refreshes=(monitor.refresh, AlarmGauges(alarms, alarm_rules(settings), on.told.metrics).refresh),
+            refreshes=(
+                monitor.refresh,
+                AlarmGauges(alarms, alarm_rules(settings), on.told.metrics).refresh,
+                SinkGauges(on).refresh,
+            ),
             guards=_guards(on),
             drain=drainer.end,
         )

@@ -135,6 +135,7 @@ class LogHook:
                 c.ActRecorded()
                 | c.LedgerAnchored()
                 | c.IntegrityChecked()
+                | c.LedgerSent()
                 | c.RedrivesSeen()
                 | c.RecordsSettled()
                 | c.HandlersReturned()

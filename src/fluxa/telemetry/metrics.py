@@ -178,7 +178,7 @@ class Metrics:
                 self._hear_schedule(signal)
             case c.TokenRefused() | c.AuthenticationFailed() | c.RefreshReused():
                 self._hear_access(signal)
-            case c.ActRecorded() | c.LedgerAnchored() | c.IntegrityChecked():
+            case c.ActRecorded() | c.LedgerAnchored() | c.IntegrityChecked() | c.LedgerSent():
                 self._hear_ledger(signal)
             case c.AlarmTold():
                 self._count("fluxa_alarm_notices_total", 1, signal.alarm, signal.notice)
@@ -204,12 +204,14 @@ class Metrics:
             case c.RedrivesSeen():
                 self.set_gauge("fluxa_redrives_running", signal.running)
 
-    def _hear_ledger(self, signal: c.ActRecorded | c.LedgerAnchored | c.IntegrityChecked) -> None:
+    def _hear_ledger(self, signal: c.ActRecorded | c.LedgerAnchored | c.IntegrityChecked | c.LedgerSent) -> None:
         match signal:
             case c.ActRecorded():
                 self._count("fluxa_ledger_acts_total", 1, signal.action)
             case c.LedgerAnchored():
                 self._count("fluxa_ledger_anchors_total", signal.chains)
+            case c.LedgerSent():
+                self._count("fluxa_audit_sink_entries_total", signal.entries, signal.sink)
             case c.IntegrityChecked():
                 gauge = "fluxa_ledger_faults" if signal.check == "ledger" else "fluxa_tenant_faults"
                 if signal.faults is None:

@@ -2,9 +2,11 @@
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from fluxa.apps.settings.identity import IdentitySettings
+from fluxa.apps.settings.tables.sinks import AuditSink
 
 
 class IntegritySettings(IdentitySettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,3 +38,12 @@ class IntegritySettings(IdentitySettings, frozen=True, kw_only=True, forbid_unkn
     tenants_check_period_s: Annotated[
         float, Meta(ge=1, le=86400, description="How often a station checks that tenants are kept apart.")
     ] = 300.0
+    audit_sinks: Annotated[
+        dict[Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}\Z")], AuditSink],
+        Meta(
+            description="Where the audit log is sent on to, a table each: "
+            + ", ".join(AuditSink.__struct_fields__)
+            + ". In a variable: the same as JSON.",
+            extra={"secret": True},
+        ),
+    ] = msgspec.field(default_factory=dict)

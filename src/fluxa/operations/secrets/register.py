@@ -146,6 +146,12 @@ REGISTER: Final = (
         "nothing is delivered outside",
     ),
     Secret(
+        "audit_sinks",
+        "sign and open what the audit log is sent on to",
+        "whoever runs the receivers",
+        "the audit log is sent nowhere",
+    ),
+    Secret(
         "webhook_secrets",
         "prove who sends webhooks",
         "each provider's page on webhooks",

@@ -32,3 +32,16 @@ class IntegrityChecked:
 
     check: str
     faults: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSent:
+    """Entries of the audit log have arrived at a sink.
+
+    Attributes:
+        sink: which, as settings name it.
+        entries: how many.
+    """
+
+    sink: str
+    entries: int

@@ -234,6 +234,27 @@ METRICS: tuple[Metric, ...] = (
         "What is wrong with the separation of tenants, as it was last checked; absent when unknown",
         absent=True,
     ),
+    Metric(
+        "fluxa_audit_sink_entries_total", Kind.COUNTER, "Entries of the audit log that arrived at a sink", ("sink",)
+    ),
+    Metric(
+        "fluxa_audit_sink_lag_entries",
+        Kind.GAUGE,
+        "Entries of the audit log that have not arrived at a sink; absent when unknown",
+        ("sink",),
+    ),
+    Metric(
+        "fluxa_audit_sink_lag_seconds",
+        Kind.GAUGE,
+        "Age of the oldest entry that has not arrived at a sink; absent when unknown",
+        ("sink",),
+    ),
+    Metric(
+        "fluxa_audit_sink_failing",
+        Kind.GAUGE,
+        "1 while the last delivery to a sink failed; absent when unknown",
+        ("sink",),
+    ),
     Metric("fluxa_cron_lateness_seconds", Kind.HISTOGRAM, "Seconds from a due time to its run", (), _LATE),
     Metric("fluxa_alarm_firing", Kind.GAUGE, "Subjects of an alarm that fire", ("alarm", "severity")),
     Metric("fluxa_alarm_value", Kind.GAUGE, "What an alarm that is not well has found", ("alarm", "subject")),

@@ -8,7 +8,7 @@ import msgspec
 
 from fluxa.telemetry.catalogue.access import AuthenticationFailed, RoleBindingChanged
 from fluxa.telemetry.catalogue.alarms import AlarmTold
-from fluxa.telemetry.catalogue.audit import ActRecorded, IntegrityChecked, LedgerAnchored
+from fluxa.telemetry.catalogue.audit import ActRecorded, IntegrityChecked, LedgerAnchored, LedgerSent
 from fluxa.telemetry.catalogue.identity import RefreshReused, TokenRefused
 from fluxa.telemetry.catalogue.watching import StatementSlow
 from fluxa.telemetry.catalogue.work import (
@@ -383,6 +383,7 @@ Signal = (
     | AuthenticationFailed
     | LedgerAnchored
     | IntegrityChecked
+    | LedgerSent
     | AlarmTold
     | RefreshReused
     | RoleBindingChanged

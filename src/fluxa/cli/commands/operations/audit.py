@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
+import msgspec
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -15,12 +16,13 @@ from fluxa.apps.database import migrated
 from fluxa.apps.engines import anchor_store
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
-from fluxa.cli.errors import CommandError, stderr
+from fluxa.cli.errors import FAILED, CommandError, stderr
 from fluxa.kernel.errors import ErrorCode
 from fluxa.operations.ledger import Entry, Head, Ledger, Sought
 from fluxa.operations.ledger.anchors import Anchors
 from fluxa.operations.ledger.export import export as exported
 from fluxa.operations.ledger.export import line_of, verify_lines
+from fluxa.operations.ledger.sinks.cursors import Cursor, Cursors, SinkStanding
 from fluxa.operations.ledger.verify import Progress as Told
 from fluxa.operations.ledger.verify import Report, Verifier
 
@@ -140,6 +142,46 @@ def anchor(context: typer.Context, tenant: OneOrAll = None, as_json: output.AsJs
     )
 
 
+@app.command()
+def sinks(
+    context: typer.Context,
+    tenants: Annotated[bool, typer.Option("--tenants", help="Show how far each tenant's log is.")] = False,
+    as_json: output.AsJson = False,
+) -> None:
+    """Show where the log is sent on to, how far that is, and what failed; exit code 1 if the last delivery did."""
+    settings = output.effective(context).settings
+    standings, cursors = asyncio.run(_sinks(settings))
+    kinds = {name: given.kind for name, given in settings.audit_sinks.items()}
+    if as_json:
+        for one in standings:
+            of = {cursor.tenant: cursor.number for cursor in cursors if cursor.sink == one.sink}
+            facts = msgspec.to_builtins(one, builtin_types=(dt.datetime,))
+            output.print_json({**facts, "kind": kinds.get(one.sink), "cursors": of})
+    elif tenants:
+        rows = ((one.sink, one.tenant, one.number, output.moment(one.at)) for one in cursors)
+        output.print_table(("sink", "tenant", "entry", "arrived at"), rows, empty="Nothing has been sent yet.")
+    else:
+        output.print_table(
+            ("sink", "kind", "sent", "behind", "oldest s", "arrived at", "last error", "at"),
+            (
+                (
+                    one.sink,
+                    kinds.get(one.sink, "not in the settings"),
+                    one.sent,
+                    one.behind,
+                    round(one.oldest_s, 1),
+                    output.moment(one.sent_at),
+                    one.error,
+                    output.moment(one.error_at),
+                )
+                for one in standings
+            ),
+            empty="The settings name no audit_sinks.",
+        )
+    if any(one.failing and one.sink in kinds for one in standings):
+        raise typer.Exit(FAILED)
+
+
 def _utc(moment: dt.datetime | None) -> dt.datetime | None:
     return None if moment is None else moment.replace(tzinfo=dt.UTC)
 
@@ -148,6 +190,12 @@ def _utc(moment: dt.datetime | None) -> dt.datetime | None:
 async def _ledger(settings: Settings) -> AsyncIterator[Ledger]:
     async with migrated(settings, "audit") as database:
         yield Ledger(database)
+
+
+async def _sinks(settings: Settings) -> tuple[list[SinkStanding], list[Cursor]]:
+    async with migrated(settings, "audit") as database:
+        kept = Cursors(database)
+        return await kept.standings(list(settings.audit_sinks)), await kept.cursors()
 
 
 async def _page(settings: Settings, tenant: str, sought: Sought, before: int | None, limit: int) -> list[Entry]:
