@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from fluxa.apps.serving.ground import Ground
 from fluxa.apps.serving.observe import Telemetry
+from fluxa.apps.serving.rotation import Rotation, Use
 from fluxa.apps.settings import Settings, listed
+from fluxa.apps.settings.tables.external import ExternalQueue
 from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.operations.cron.runner import CronRunner
@@ -14,7 +16,7 @@ from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database
 from fluxa.providers.object_store import ListedStore, ObjectStore
 from fluxa.providers.vendors.http_endpoint import EndpointConfig, SignedEndpoint
-from fluxa.providers.vendors.object_store import S3Options, open_objects
+from fluxa.providers.vendors.object_store import BucketObjects, S3Options, open_objects
 from fluxa.queue.backend import QueueBackend
 from fluxa.queue.backends.pgmq import PgmqBackend, PgmqInsight
 from fluxa.queue.backends.routed import RoutedBackend
@@ -40,6 +42,7 @@ async def open_queues(
     notifier: Notifier | None = None,
     registry: Registry | None = None,
     relaying: Hook | None = None,
+    rotation: Rotation | None = None,
 ) -> QueueBackend:
     """All queues, each in the engine that the settings name; connections end when `life` stops.
 
@@ -51,6 +54,7 @@ async def open_queues(
         notifier: announces what is sent.
         registry: the queues and how their keys are kept apart; None: the ones Fluxa itself has.
         relaying: for a process that serves queues: it also sends on what waits in outboxes, and tells of it here.
+        rotation: tells of new access keys; None: those of now are used to the end.
 
     Raises:
         FluxaError: `Configuration`, if a queue is in SQS and that cannot be set up.
@@ -63,9 +67,10 @@ async def open_queues(
         return pgmq
     sqs = Sqs(_sqs_options(settings))
     await life.start(sqs)
-    engine = SqsBackend(
-        sqs, database, boxes=pgmq, notifier=notifier, clock=clock, keys=rules, spill=object_store(settings)
-    )
+    if rotation is not None:
+        _renew_sqs(rotation, sqs)
+    spill = object_store(settings, rotation)
+    engine = SqsBackend(sqs, database, boxes=pgmq, notifier=notifier, clock=clock, keys=rules, spill=spill)
     if relaying is not None:
         await life.start(engine.relaying(named, listener=listener, clock=clock, hook=relaying))
         await life.start(engine.sweeper(named, clock=clock, hook=relaying))
@@ -96,7 +101,14 @@ async def open_served(on: Ground, registry: Registry) -> Served:
     hook = on.told.hook
     listener, notifier = on.listener, on.notifier
     backend = await open_queues(
-        on.life, on.settings, on.database, listener=listener, notifier=notifier, registry=registry, relaying=hook
+        on.life,
+        on.settings,
+        on.database,
+        listener=listener,
+        notifier=notifier,
+        registry=registry,
+        relaying=hook,
+        rotation=on.rotation,
     )
     watch = PauseWatch(on.database, clock=on.clock, hook=hook, listener=listener)
     await on.life.start(watch)
@@ -127,6 +139,13 @@ def _sqs_options(settings: Settings) -> SqsOptions:
         secret_access_key=settings.sqs_secret_access_key,
         prefix=settings.sqs_prefix,
     )
+
+
+def _renew_sqs(rotation: Rotation, sqs: Sqs) -> None:
+    async def use(settings: Settings) -> None:
+        await sqs.use(settings.sqs_access_key_id, settings.sqs_secret_access_key)
+
+    rotation.on_change(["sqs_access_key_id", "sqs_secret_access_key"], use)
 
 
 def insight_of(database: Database) -> Insight:
@@ -202,8 +221,11 @@ async def external_queues(
     clock: Clock,
     hook: Hook,
     chance: Callable[[], float] = random.random,
+    rotation: Rotation | None = None,
 ) -> Mapping[str, External]:
     """The endpoints of external queues that the settings name; their connections end when `life` stops.
+
+    With `rotation`, each goes on with its new URL, bearer and secrets; a queue that is named anew waits for a restart.
 
     Raises:
         FluxaError: `Configuration` for a URL or a secret that cannot be used.
@@ -211,18 +233,7 @@ async def external_queues(
     found: dict[str, External] = {}
     for queue, given in settings.external_queues.items():
         breaker = registry.get(queue).breaker if queue in registry else BreakerPolicy()
-        pace = PacePolicy(given.rate_per_s, given.burst) if given.rate_per_s is not None else None
-        config = EndpointConfig(
-            name=queue,
-            url=given.url,
-            bearer=given.bearer,
-            secrets=given.secrets,
-            timeout_s=given.timeout_s,
-            allow_private=given.allow_private,
-            dedupes=given.dedupe_s > 0,
-            ca_file=given.ca_file,
-            guard=GuardPolicy(pace=pace, breaker=breaker),
-        )
+        config = _endpoint_config(queue, given, breaker)
         endpoint = SignedEndpoint(config, clock=clock, hook=hook, chance=chance)
         await life.start(endpoint)
         found[queue] = External(
@@ -231,21 +242,62 @@ async def external_queues(
             place_wait_s=config.guard.wait_max_s,
             dedupe_s=given.dedupe_s,
         )
+        if rotation is not None:
+            rotation.on_change(["external_queues"], _delivering(queue, endpoint, breaker))
     return found
 
 
-def object_store(settings: Settings) -> ObjectStore:
+def _endpoint_config(queue: str, given: ExternalQueue, breaker: BreakerPolicy) -> EndpointConfig:
+    pace = PacePolicy(given.rate_per_s, given.burst) if given.rate_per_s is not None else None
+    return EndpointConfig(
+        name=queue,
+        url=given.url,
+        bearer=given.bearer,
+        secrets=given.secrets,
+        timeout_s=given.timeout_s,
+        allow_private=given.allow_private,
+        dedupes=given.dedupe_s > 0,
+        ca_file=given.ca_file,
+        guard=GuardPolicy(pace=pace, breaker=breaker),
+    )
+
+
+def _delivering(queue: str, endpoint: SignedEndpoint, breaker: BreakerPolicy) -> Use:
+    async def use(settings: Settings) -> None:
+        given = settings.external_queues.get(queue)
+        if given is not None:  # what is in flight still goes where it went
+            endpoint.use(_endpoint_config(queue, given, breaker))
+
+    return use
+
+
+def object_store(settings: Settings, rotation: Rotation | None = None) -> ObjectStore:
     """Where large data goes: what the settings name, else a folder under home.
+
+    With `rotation`, it goes on with a new access key.
 
     Raises:
         FluxaError: `Configuration` for a URL that names none.
     """
-    return open_objects(settings.object_store_url or (settings.home_folder / "objects").as_uri(), _s3(settings))
+    url = settings.object_store_url or (settings.home_folder / "objects").as_uri()
+    return _renewed(open_objects(url, _s3(settings)), rotation)
 
 
-def anchor_store(settings: Settings) -> ListedStore:
-    """Where anchors of the audit log are kept. Raises as `object_store` does."""
-    return open_objects(settings.audit_anchor_url or (settings.home_folder / "anchors").as_uri(), _s3(settings))
+def anchor_store(settings: Settings, rotation: Rotation | None = None) -> ListedStore:
+    """Where anchors of the audit log are kept. As `object_store`."""
+    url = settings.audit_anchor_url or (settings.home_folder / "anchors").as_uri()
+    return _renewed(open_objects(url, _s3(settings)), rotation)
+
+
+def _renewed(store: ListedStore, rotation: Rotation | None) -> ListedStore:
+    if rotation is not None and isinstance(store, BucketObjects):
+        bucket = store
+
+        async def use(settings: Settings) -> None:
+            await bucket.use(_s3(settings))
+
+        rotation.on_change(["object_store_access_key_id", "object_store_secret_access_key"], use)
+    return store
 
 
 def _s3(settings: Settings) -> S3Options:

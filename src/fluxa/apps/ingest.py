@@ -30,9 +30,9 @@ async def ingest(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
         FluxaError: whatever keeps the service from starting.
     """
     async with ground(settings, SERVICE, tie) as on:
-        backend = await open_queues(on.life, settings, on.database, notifier=on.notifier)
+        backend = await open_queues(on.life, settings, on.database, notifier=on.notifier, rotation=on.rotation)
         await backend.create(QUEUE)
-        objects = object_store(settings)
+        objects = object_store(settings, on.rotation)
         collector = Collector(backend, limits=_collector_limits(settings), hook=on.told.hook)
         await on.life.start(collector)
         await on.serve(

@@ -33,7 +33,7 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         database, clock, hook = on.database, on.clock, on.told.hook
         at = await open_served(on, queues)
         backend = at.backend
-        objects = object_store(settings)
+        objects = object_store(settings, on.rotation)
         await on.life.start(_keeper(on))
         registry = SchemaRegistry(SchemaStore(database), on.told.logger)
         await on.life.start(registry)

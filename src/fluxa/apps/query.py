@@ -20,7 +20,7 @@ async def query(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
         FluxaError: whatever keeps the service from starting.
     """
     async with ground(settings, SERVICE, tie) as on:
-        objects = object_store(settings)
+        objects = object_store(settings, on.rotation)
         reads = EventReads(on.database)
         tailer = Tailer(reads, hook=on.told.hook, clock=on.clock)
         await on.life.start(tailer)

@@ -52,7 +52,8 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
     app = loaded(settings)
     async with ground(settings, SERVICE, tie) as on:
         database, clock, hook, registry = on.database, on.clock, on.told.hook, app.registry
-        register(app, await external_queues(on.life, settings, registry, clock=clock, hook=hook), clock)
+        externals = await external_queues(on.life, settings, registry, clock=clock, hook=hook, rotation=on.rotation)
+        register(app, externals, clock)
         at = await open_served(on, registry)
         backend = at.backend
         for spec in registry:
@@ -130,11 +131,16 @@ def _guards(on: Ground) -> Mapping[Auth, Guard]:
     cron = CronGuard(_rights(settings), Nonces(on.database), tenant=tenant, clock=on.clock, logger=on.told.logger)
     webhook = WebhookGuard(_sources(settings), tenant=tenant, clock=on.clock, logger=on.told.logger)
 
-    async def use(changed: Settings) -> None:
+    async def use_rights(changed: Settings) -> None:
         cron.use(_rights(changed))
+
+    async def use_sources(changed: Settings) -> None:
         webhook.use(_sources(changed))
 
-    on.rotation.on_change(use)
+    on.rotation.on_change(
+        ["cron_secrets", "queue_processor_override_token", "queue_processor_legacy_secret"], use_rights
+    )
+    on.rotation.on_change(["webhook_secrets"], use_sources)
     return {Auth.CRON: cron, Auth.WEBHOOK: webhook}
 
 

@@ -11,6 +11,7 @@ from fluxa.apps.database import pool_config, slow_statements
 from fluxa.apps.engines import Served, cron_runner, dispatching, external_queues, open_served, queue_monitor
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
+from fluxa.apps.serving.renewal import renew_database
 from fluxa.apps.settings import Settings, listed
 from fluxa.events.carriage import QUEUE as EVENTS
 from fluxa.kernel.errors import ErrorCode, FluxaError
@@ -33,7 +34,9 @@ async def work(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
     """
     app = workers(settings)
     async with ground(settings, SERVICE, tie) as on:
-        externals = await external_queues(on.life, settings, app.registry, clock=on.clock, hook=on.told.hook)
+        externals = await external_queues(
+            on.life, settings, app.registry, clock=on.clock, hook=on.told.hook, rotation=on.rotation
+        )
         register(app, externals, on.clock)
         queues = served(app, settings)
         at = await open_served(on, app.registry)
@@ -135,6 +138,7 @@ async def for_effects(on: Ground, app: Fluxa, queues: Sequence[str]) -> Database
     slow = slow_statements(on.settings, hook=on.told.hook)
     database = Database(replace(config, size_min=0, size_max=calls), slow=slow)
     await on.life.start(database)
+    renew_database(on.rotation, database)
     return database
 
 

@@ -12,7 +12,7 @@ from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
 from fluxa.postgres.errors import UNAVAILABLE
-from fluxa.postgres.pool import Database, PoolConfig
+from fluxa.postgres.pool import Database, Login, PoolConfig
 from fluxa.telemetry.catalogue import Hook
 from fluxa.telemetry.duty import Duty
 
@@ -45,6 +45,8 @@ class Listener:
 
     def __init__(self, config: PoolConfig, *, reconnect_s: float = 1.0, probe_s: float = 30.0) -> None:
         self._config = config
+        self._login = Login(config.url)
+        self._closed = asyncio.Event()
         self._reconnect_s = reconnect_s
         self._probe_s = probe_s
         self._topics: dict[str, _Topic] = {}
@@ -61,6 +63,17 @@ class Listener:
         """End the connection."""
         task, self._task = self._task, None
         await cancel_and_wait(task)
+
+    async def use(self, url: str) -> None:
+        """Listen by this URL from now on; the connection is made anew, and what is announced meanwhile looked for once.
+
+        Raises:
+            FluxaError: it does not let us in yet; it is tried again by whatever the one in force does not let in.
+        """
+        if url == self._login.url:
+            return
+        await self._login.use(url, timeout=self._config.connect_timeout_s)
+        self._closed.set()
 
     async def wait(self, topic: str, timeout_s: float) -> bool:
         """Wait for a wake-up of the topic, at most so long. True if one came; each is for one waiter."""
@@ -95,13 +108,12 @@ class Listener:
             await asyncio.sleep(self._reconnect_s)
 
     async def _listen(self) -> None:
-        connection = await asyncpg.connect(
-            self._config.url,
+        connection = await self._login.connect(
             timeout=self._config.connect_timeout_s,
             statement_cache_size=0,
             server_settings={"application_name": f"{self._config.application}-listen"},
         )
-        closed = asyncio.Event()
+        closed = self._closed = asyncio.Event()
         connection.add_termination_listener(lambda _connection: closed.set())
         try:
             await connection.add_listener(_CHANNEL, lambda _c, _pid, _channel, topic: self.hear(str(topic)))

@@ -1,8 +1,8 @@
-"""The connection pool. Not: where the database is (fluxa.apps.settings says that)."""
+"""The connection pool, and by which URL connections are made. Not: where the database is (fluxa.apps.settings)."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,8 +59,78 @@ def refuse_old(version: asyncpg.types.ServerVersion) -> None:
         )
 
 
-async def _greet(connection: asyncpg.Connection) -> None:
+def _refuse_old_server(connection: asyncpg.Connection) -> None:
     refuse_old(connection.get_server_version())
+
+
+async def _greet(connection: asyncpg.Connection) -> None:
+    _refuse_old_server(connection)
+
+
+class Login:
+    """The URL of new connections.
+
+    A role has one password: between the moment it is changed and the moment everybody has heard of it, the old one
+    opens nothing. So a URL that does not open yet waits here, and counts from the first time that the old one is
+    refused.
+
+    Args:
+        url: that opens now.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._waiting: str | None = None
+
+    async def connect(self, **arguments: Any) -> asyncpg.Connection:  # noqa: ANN401 - as `asyncpg.connect` takes them
+        """A connection, by the URL that opens; errors are asyncpg's own."""
+        url = self.url
+        try:
+            connection: asyncpg.Connection = await asyncpg.connect(url, **arguments)
+        except asyncpg.InvalidAuthorizationSpecificationError:
+            following = self._waiting or self.url
+            if following == url:
+                raise
+            connection = await asyncpg.connect(following, **arguments)
+            self._count(following)
+        return connection
+
+    async def use(
+        self,
+        url: str,
+        *,
+        accept: Callable[[asyncpg.Connection], None] = lambda _connection: None,
+        **arguments: Any,  # noqa: ANN401 - as `asyncpg.connect` takes them
+    ) -> None:
+        """Go on with this URL, once it has opened.
+
+        Args:
+            url: that is to count.
+            accept: looks at the first connection, and raises if it is of no use.
+            **arguments: of the connection.
+
+        Raises:
+            FluxaError: it does not open yet, and waits until it does; what `accept` raises, and then it does not wait.
+        """
+        if url == self.url:
+            self._waiting = None
+            return
+        self._waiting = url
+        with mapped():
+            connection = await asyncpg.connect(url, **arguments)
+        try:
+            accept(connection)
+            self._count(url)
+        finally:
+            self._waiting = None
+            # It has shown that it opens; how its connection ends changes nothing.
+            with contextlib.suppress(*UNAVAILABLE, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await connection.close(timeout=1)
+
+    def _count(self, url: str) -> None:
+        self.url = url
+        if self._waiting == url:
+            self._waiting = None
 
 
 class Database:
@@ -72,6 +142,7 @@ class Database:
         self.config = config
         self._probe = probe
         self._slow = slow
+        self._login = Login(config.url)
         self._pool: asyncpg.Pool | None = None
 
     async def start(self) -> None:
@@ -84,9 +155,16 @@ class Database:
         if self._pool is not None:
             return
         config = self.config
+        connect: Any = self._connect  # the stubs ask for every argument by its name
         with mapped():
             self._pool = await asyncpg.create_pool(
-                config.url, min_size=config.size_min, max_size=config.size_max, **self._arguments()
+                config.url,
+                min_size=config.size_min,
+                max_size=config.size_max,
+                connect=connect,
+                reset=_keep_session,
+                init=_greet,
+                **self._arguments(),
             )
 
     def _arguments(self) -> dict[str, Any]:
@@ -100,27 +178,24 @@ class Database:
             "timeout": config.connect_timeout_s,
             "command_timeout": config.statement_timeout_s,
             "statement_cache_size": 256 if config.prepared else 0,
-            "reset": _keep_session,
-            "init": _greet,
             "server_settings": settings,
         }
+
+    async def _connect(self, _url: str, **arguments: Any) -> asyncpg.Connection:  # noqa: ANN401 - the pool's
+        return await self._login.connect(**arguments)
 
     async def use(self, url: str) -> None:
         """Make new connections by this URL; those in use finish what they do, and are then made anew.
 
         Raises:
-            FluxaError: it does not let us in; then all stays as it is.
+            FluxaError: it does not let us in yet; it is tried again by whatever the one in force does not let in.
         """
-        pool = self._pool
-        if pool is None or url == self.config.url:
+        await self._login.use(url, accept=_refuse_old_server, **self._arguments())
+        if url == self.config.url:
             return
-        trial = Database(replace(self.config, url=url, size_min=1, size_max=1))
-        await trial.start()
-        await trial.stop()
         self.config = replace(self.config, url=url)
-        arguments = {name: value for name, value in self._arguments().items() if name not in {"reset", "init"}}
-        pool.set_connect_args(url, **arguments)
-        await pool.expire_connections()
+        if self._pool is not None:
+            await self._pool.expire_connections()
 
     async def stop(self) -> None:
         """Close the pool after its connections have come back, within five seconds."""

@@ -1,16 +1,20 @@
 """The way to a Valkey server that several processes share: one pool a process. Not: what is kept there (its owners)."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.kernel.lifecycle import cancel_and_wait
 
 if TYPE_CHECKING:
     from valkey.asyncio import Valkey
 
 _SCHEMES: Final = {"redis": "valkey", "rediss": "valkeys"}
 """What other servers of the same protocol are called by."""
+_TRIES: Final = 4
+"""A command connects and is answered, and is sent once more: after so many time-outs it has ended."""
 
 
 class ValkeyLink:
@@ -25,11 +29,11 @@ class ValkeyLink:
     """
 
     def __init__(self, url: str, *, timeout_s: float = 1.0, connections_max: int = 100) -> None:
-        scheme, _, rest = url.partition("://")
-        self.url = f"{_SCHEMES.get(scheme, scheme)}://{rest}"
+        self.url = _named(url)
         self._timeout_s = timeout_s
         self._connections_max = connections_max
         self._client: Valkey | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
 
     @property
     def client(self) -> "Valkey":
@@ -48,8 +52,39 @@ class ValkeyLink:
         Raises:
             FluxaError: `Configuration`, if the extra is not installed or the URL cannot be read.
         """
-        if self._client is not None:
+        if self._client is None:
+            self._client = self._made(self.url)
+
+    async def use(self, url: str) -> None:
+        """Send what is to come by this URL; what is under way is answered where it was sent.
+
+        Raises:
+            FluxaError: it does not answer, or lets us not in; then all stays as it is.
+        """
+        url = _named(url)
+        if url == self.url:
             return
+        client = self._made(url)
+        try:
+            with outages():
+                await client.ping()
+        except BaseException:
+            await client.aclose()
+            raise
+        self.url, former, self._client = url, self._client, client
+        if former is not None:
+            task = asyncio.create_task(self._leave(former), name="valkey-leaving")
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, former: "Valkey") -> None:
+        """Close connections once what was begun on them has ended."""
+        try:
+            await asyncio.sleep(_TRIES * self._timeout_s)
+        finally:
+            await former.aclose()
+
+    def _made(self, url: str) -> "Valkey":
         try:
             # An extra: one process alone needs no server beside Postgres.
             from valkey.asyncio import Valkey  # noqa: PLC0415 - see above
@@ -60,8 +95,8 @@ class ValkeyLink:
                 ErrorCode.CONFIGURATION, "valkey_url needs a package: pip install 'fluxa[valkey]'."
             ) from error
         try:
-            self._client = Valkey.from_url(
-                self.url,
+            client: Valkey = Valkey.from_url(
+                url,
                 socket_timeout=self._timeout_s,
                 socket_connect_timeout=self._timeout_s,
                 max_connections=self._connections_max,
@@ -70,10 +105,13 @@ class ValkeyLink:
             )
         except ValueError as error:
             raise FluxaError(ErrorCode.CONFIGURATION, f"valkey_url cannot be used: {error}.") from None
+        return client
 
     async def stop(self) -> None:
         """Close the connections."""
         client, self._client = self._client, None
+        for task in list(self._leaving):
+            await cancel_and_wait(task)
         if client is not None:
             await client.aclose()
 
@@ -81,6 +119,12 @@ class ValkeyLink:
         """Raise `ProviderUnavailable` if the server does not answer."""
         with outages():
             await self.client.ping()
+
+
+def _named(url: str) -> str:
+    """The URL as the client knows servers of the protocol."""
+    scheme, _, rest = url.partition("://")
+    return f"{_SCHEMES.get(scheme, scheme)}://{rest}"
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace as api
@@ -91,10 +91,8 @@ class Otlp:
     def __init__(self, config: OtlpConfig, *, hook: Hook, monotonic: Callable[[], float]) -> None:
         # It tells of every failed export by itself, in its own words; here the outage is told, once.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-        exporter = OTLPSpanExporter(
-            endpoint=config.endpoint, headers=dict(config.headers) or None, timeout=config.timeout_s
-        )
-        self._sending = _Counted(exporter, hook=hook, monotonic=monotonic)
+        self._config = config
+        self._sending = _Counted(_exporter(config), hook=hook, monotonic=monotonic)
         self._provider = TracerProvider(
             sampler=sampler_of(config.sampler, config.sampler_arg),
             resource=Resource(dict(config.resource)),
@@ -142,6 +140,10 @@ class Otlp:
         except TimeoutError:
             self._sending.give_up()
 
+    def use(self, headers: Mapping[str, str]) -> None:
+        """Send these headers with exports from the next one on."""
+        self._sending.use(_exporter(replace(self._config, headers=headers)))
+
     async def flush(self) -> None:
         """Send what waits now; for tests."""
         await asyncio.to_thread(self._provider.force_flush)
@@ -167,6 +169,10 @@ class Otlp:
             start_time=began_ns,
         )
         return _OtelSpan(span)
+
+
+def _exporter(config: OtlpConfig) -> OTLPSpanExporter:
+    return OTLPSpanExporter(endpoint=config.endpoint, headers=dict(config.headers) or None, timeout=config.timeout_s)
 
 
 class _OtelSpan:
@@ -198,6 +204,7 @@ class _Counted(SpanExporter):
         self.waiting = 0
         self.lock = threading.Lock()
         self._exporter = exporter
+        self._next: OTLPSpanExporter | None = None
         self._hook = hook
         self._monotonic = monotonic
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -207,9 +214,19 @@ class _Counted(SpanExporter):
         """Tell of outages on this loop: hooks are called on one thread."""
         self._loop = loop
 
+    def use(self, exporter: OTLPSpanExporter) -> None:
+        """Export by this one from the next time on: an export under way ends as it began."""
+        with self.lock:
+            self._next = exporter
+
     @override
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         detail = ""
+        with self.lock:
+            following, self._next = self._next, None
+        if following is not None:
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the library left it so
+            self._exporter = following
         try:
             result = self._exporter.export(spans)
         except Exception as error:  # noqa: BLE001 - whatever a library or a network does, work goes on

@@ -36,9 +36,9 @@ def test_the_settings_file_names_it_too_and_tables_are_json(tmp_path: Path) -> N
 def test_a_file_is_read_again(tmp_path: Path) -> None:
     first = _load(tmp_path, FLUXA_CRON_SECRETS_FILE=_file(tmp_path, "the secret before")).settings
     _file(tmp_path, "the newest secret,the secret before")
-    again = settings.reread(first)
+    again = settings.with_secrets(first, settings.read_secrets(first.secret_files))
     assert again.cron_secret_list == (b"the newest secret", b"the secret before")
-    assert settings.reread(again) == again
+    assert settings.with_secrets(again, settings.read_secrets(again.secret_files)) == again
 
 
 def test_a_child_process_reads_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from fluxa.apps.engines import Served
 from fluxa.apps.serving.ground import Ground
+from fluxa.apps.serving.rotation import Rotation
 from fluxa.apps.settings import Settings, listed
 from fluxa.apps.settings.tables.alarms import AlarmTarget
 from fluxa.kernel.clock import Clock
@@ -69,7 +70,7 @@ async def serve_alarms(on: Ground, at: Served, registry: Registry, reader: Healt
     """
     settings, clock, hook = on.settings, on.clock, on.told.hook
     name = worker_id("alarms")
-    targets = await open_targets(on.life, settings, clock=clock, hook=hook)
+    targets = await open_targets(on.life, settings, clock=clock, hook=hook, rotation=on.rotation)
     handlers = Handlers()
     handlers.add(QUEUE, Delivery(targets, clock).__call__)
     dispatcher = Dispatcher(
@@ -110,13 +111,17 @@ async def serve_alarms(on: Ground, at: Served, registry: Registry, reader: Healt
             clock=clock,
             hook=hook,
             name=name,
-            beats=await _watchdogs(on.life, settings, clock=clock, hook=hook),
+            beats=await _watchdogs(on.life, settings, clock=clock, hook=hook, rotation=on.rotation),
         )
     )
 
 
-async def open_targets(life: Lifetime, settings: Settings, *, clock: Clock, hook: Hook) -> list[Target]:
+async def open_targets(
+    life: Lifetime, settings: Settings, *, clock: Clock, hook: Hook, rotation: Rotation | None = None
+) -> list[Target]:
     """Who is told of alarms; connections end when `life` stops.
+
+    With `rotation`, each goes on with its new URL, bearer, secrets or password; who is named anew waits for a restart.
 
     Raises:
         FluxaError: `Configuration` for a URL, a secret or a mail server that cannot be used.
@@ -126,18 +131,37 @@ async def open_targets(life: Lifetime, settings: Settings, *, clock: Clock, hook
         if given.kind == _HEARTBEAT:
             continue
         if given.kind == "mail":
-            found.append(_by_mail(name, given, clock))
+            mailer = _mailer(name, given, clock, rotation)
+            found.append(Target(name, TargetKind.MAIL, mailer=mailer, to=given.to, least=given.least))
             continue
-        endpoint = _endpoint(name, given, clock=clock, hook=hook)
-        await life.start(endpoint)
+        endpoint = await _opened(life, name, given, clock=clock, hook=hook, rotation=rotation)
         found.append(Target(name, TargetKind(given.kind), endpoint=endpoint, least=given.least))
     return found
 
 
-def _by_mail(name: str, given: AlarmTarget, clock: Clock) -> Target:
+def _renew(rotation: Rotation | None, name: str, use: Callable[[AlarmTarget], None]) -> None:
+    """Hand a target what the settings say of it whenever that changes, as long as they name it."""
+    if rotation is None:
+        return
+
+    async def hand(settings: Settings) -> None:
+        given = settings.alarm_targets.get(name)
+        if given is not None:
+            use(given)
+
+    rotation.on_change(["alarm_targets"], hand)
+
+
+def _mailer(name: str, given: AlarmTarget, clock: Clock, rotation: Rotation | None) -> SmtpMailer:
+    mailer = SmtpMailer(_mail_config(name, given), clock=clock)
+    _renew(rotation, name, lambda new: mailer.use(_mail_config(name, new)))
+    return mailer
+
+
+def _mail_config(name: str, given: AlarmTarget) -> SmtpConfig:
     if not given.to:
         raise FluxaError(ErrorCode.CONFIGURATION, f"The alarm target {name} names no address in to.")
-    config = SmtpConfig(
+    return SmtpConfig(
         host=given.host,
         port=given.port,
         security=given.security,
@@ -147,11 +171,19 @@ def _by_mail(name: str, given: AlarmTarget, clock: Clock) -> Target:
         timeout_s=given.timeout_s,
         ca_file=given.ca_file,
     )
-    return Target(name, TargetKind.MAIL, mailer=SmtpMailer(config, clock=clock), to=given.to, least=given.least)
 
 
-def _endpoint(name: str, given: AlarmTarget, *, clock: Clock, hook: Hook) -> SignedEndpoint:
-    config = EndpointConfig(
+async def _opened(
+    life: Lifetime, name: str, given: AlarmTarget, *, clock: Clock, hook: Hook, rotation: Rotation | None
+) -> SignedEndpoint:
+    endpoint = SignedEndpoint(_endpoint_config(name, given), clock=clock, hook=hook, chance=random.random)
+    await life.start(endpoint)
+    _renew(rotation, name, lambda new: endpoint.use(_endpoint_config(name, new)))
+    return endpoint
+
+
+def _endpoint_config(name: str, given: AlarmTarget) -> EndpointConfig:
+    return EndpointConfig(
         name=f"alarm_{name}",
         url=given.url,
         bearer=given.bearer,
@@ -161,18 +193,16 @@ def _endpoint(name: str, given: AlarmTarget, *, clock: Clock, hook: Hook) -> Sig
         ca_file=given.ca_file,
         guard=GuardPolicy(),
     )
-    return SignedEndpoint(config, clock=clock, hook=hook, chance=random.random)
 
 
 async def _watchdogs(
-    life: Lifetime, settings: Settings, *, clock: Clock, hook: Hook
+    life: Lifetime, settings: Settings, *, clock: Clock, hook: Hook, rotation: Rotation
 ) -> Mapping[str, Callable[[], Awaitable[None]]]:
     """What tells the watchdogs outside that settings name that alarms are evaluated."""
     beats = {}
     for name, given in settings.alarm_targets.items():
         if given.kind == _HEARTBEAT:
-            endpoint = _endpoint(name, given, clock=clock, hook=hook)
-            await life.start(endpoint)
+            endpoint = await _opened(life, name, given, clock=clock, hook=hook, rotation=rotation)
             beats[name] = functools.partial(_beat, endpoint)
     return beats
 

@@ -19,7 +19,7 @@ def ledger_anchoring(on: Ground) -> Anchoring:
     """
     return Anchoring(
         on.ledger,
-        Anchors(anchor_store(on.settings)),
+        Anchors(anchor_store(on.settings, on.rotation)),
         clock=on.clock,
         hook=on.told.hook,
         period_s=on.settings.audit_anchor_period_s,

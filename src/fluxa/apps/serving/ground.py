@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from fluxa.apps.serving.counting import counted
 from fluxa.apps.serving.identity import Identity, open_access, open_identity
 from fluxa.apps.serving.observe import Telemetry, observe
 from fluxa.apps.serving.process import Tie
+from fluxa.apps.serving.renewal import renew_ground, rotation_of
 from fluxa.apps.serving.rotation import Rotation
 from fluxa.apps.serving.server import Draining, limits_of, listen, serve, url_of
 from fluxa.apps.serving.sessions import keep_sessions
@@ -187,8 +187,8 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
             life, settings, database, listener, sessions, clock=clock, hook=told.hook, audit=ledger
         )
         access = await open_access(life, settings, database, listener, ledger, clock=clock, hook=told.hook)
-        rotation = Rotation(settings, told.logger)
-        rotation.on_change(functools.partial(_reconnect, database))
+        rotation = rotation_of(settings, told.logger)
+        renew_ground(rotation, database=database, listener=listener, valkey=valkey, identity=identity, traces=traces)
         await life.start(rotation)
         yield Ground(
             service,
@@ -214,9 +214,3 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
         bound.close()
         await life.stop()
         told.logger.info("stopped")
-
-
-async def _reconnect(database: Database, settings: Settings) -> None:
-    """Go on with the database's new password, if it has one."""
-    if settings.database_url is not None:
-        await database.use(settings.database_url)

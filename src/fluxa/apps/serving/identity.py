@@ -28,16 +28,25 @@ class Identity:
         identify: who a caller is, by API key or access token.
         tokens: makes and checks access tokens.
         ring: the keys that sign them.
+        sealer: hides their private parts.
     """
 
     identify: Identify
     tokens: AccessTokens
     ring: KeyRing
+    sealer: Sealer
 
 
-def signing_keys(settings: Settings, database: Database, *, audit: Audit | None = None) -> SigningKeys:
+def sealing(settings: Settings) -> list[bytes]:
+    """The secrets of `secret_key`, newest first."""
+    return [secret.encode() for secret in listed(settings.secret_key)]
+
+
+def signing_keys(
+    settings: Settings, database: Database, *, audit: Audit | None = None, sealer: Sealer | None = None
+) -> SigningKeys:
     """The keys that sign access tokens, sealed by `secret_key`."""
-    sealer = Sealer([secret.encode() for secret in listed(settings.secret_key)], PURPOSE)
+    sealer = sealer or Sealer(sealing(settings), PURPOSE)
     return SigningKeys(database, sealer, tenant=Tenant(settings.default_tenant), audit=audit)
 
 
@@ -57,7 +66,8 @@ async def open_identity(
     Raises:
         FluxaError: an outage.
     """
-    keys = signing_keys(settings, database, audit=audit)
+    sealer = Sealer(sealing(settings), PURPOSE)
+    keys = signing_keys(settings, database, audit=audit, sealer=sealer)
     ring = KeyRing(keys, listener=listener, clock=clock, hook=hook)
     await life.start(ring)
     tokens = AccessTokens(
@@ -69,7 +79,7 @@ async def open_identity(
         issuers=_issuers(life, settings, clock),
     )
     guard = KeyGuard(ApiKeys(database), clock)
-    return Identity(bearer(either(guard.verify, tokens.verify)), tokens, ring)
+    return Identity(bearer(either(guard.verify, tokens.verify)), tokens, ring, sealer)
 
 
 def _issuers(life: Lifetime, settings: Settings, clock: Clock) -> dict[str, OutsideIssuer]:

@@ -42,7 +42,7 @@ async def open_traces(life: Lifetime, settings: Settings, service: str, told: Te
 
     config = OtlpConfig(
         endpoint=_checked(settings.traces_url),
-        headers=_pairs("otel_exporter_otlp_headers", settings.otel_exporter_otlp_headers),
+        headers=headers_of(settings),
         timeout_s=settings.otel_exporter_otlp_timeout,
         resource=_resource(settings, service),
         sampler=settings.otel_traces_sampler,
@@ -52,6 +52,11 @@ async def open_traces(life: Lifetime, settings: Settings, service: str, told: Te
     await life.start(found)
     trace.install(found)
     return found
+
+
+def headers_of(settings: Settings) -> Mapping[str, str]:
+    """What is sent with each export. Raises `Configuration` for what are no headers."""
+    return _pairs("otel_exporter_otlp_headers", settings.otel_exporter_otlp_headers)
 
 
 def _checked(url: str) -> str:

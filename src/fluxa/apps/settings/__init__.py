@@ -1,7 +1,8 @@
 """The settings of a process: what there is (fields), where values come from (sources), how they are shown (text)."""
 
 from fluxa.apps.settings.fields import FIELDS, NAMES, Settings, is_secret, listed
-from fluxa.apps.settings.sources import FILE_NAME, FILE_VARIABLE, PREFIX, Effective, environment_of, load, reread
+from fluxa.apps.settings.secret_files import read_secrets
+from fluxa.apps.settings.sources import FILE_NAME, FILE_VARIABLE, PREFIX, Effective, environment_of, load, with_secrets
 
 __all__ = [
     "FIELDS",
@@ -15,5 +16,6 @@ __all__ = [
     "is_secret",
     "listed",
     "load",
-    "reread",
+    "read_secrets",
+    "with_secrets",
 ]

@@ -35,6 +35,11 @@ def read_secret(name: str, path: str) -> str:
     return text
 
 
+def read_secrets(files: Mapping[str, str]) -> dict[str, str]:
+    """What all of them hold, by setting. Raises as `read_secret` does."""
+    return {name: read_secret(name, path) for name, path in files.items()}
+
+
 def named_in(variables: Mapping[str, str], prefix: str, secrets: frozenset[str]) -> dict[str, str]:
     """The files that variables name: `FLUXA_CRON_SECRETS_FILE=/run/secrets/cron` and the like, by setting."""
     found = {}

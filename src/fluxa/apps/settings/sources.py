@@ -79,16 +79,14 @@ def load(
     return Effective(settings=settings, sources=sources, file=file)
 
 
-def reread(settings: Settings) -> Settings:
-    """The same settings with what their secret files hold now.
+def with_secrets(settings: Settings, found: Mapping[str, str]) -> Settings:
+    """The same settings with these secrets, as they stand in files of their own.
 
     Raises:
-        FluxaError: `Configuration`, for a file that cannot be read or holds what cannot be used.
+        FluxaError: `Configuration`, for what cannot be used; it names the setting and shows nothing of its value.
     """
-    found = {
-        name: _convert(name, read_secret(name, path), _FROM_FILE, None) for name, path in settings.secret_files.items()
-    }
-    changed = msgspec.structs.replace(settings, **found)
+    values = {name: _convert(name, text, _FROM_FILE, None) for name, text in found.items()}
+    changed = msgspec.structs.replace(settings, **values)
     check_together(changed)
     return changed
 

@@ -25,7 +25,25 @@ class Sealer:
     """
 
     def __init__(self, secrets: Sequence[bytes], purpose: str) -> None:
-        self._ciphers = [AESGCM(_derived(secret, purpose)) for secret in secrets]
+        self._purpose = purpose
+        self.use(secrets)
+
+    def use(self, secrets: Sequence[bytes]) -> None:
+        """Seal with the first of these from now on, and open with each."""
+        self._ciphers = [AESGCM(_derived(secret, self._purpose)) for secret in secrets]
+
+    def is_newest(self, sealed: bytes, context: str) -> bool:
+        """Whether the first secret opens it, so that the others are not needed for it.
+
+        Raises:
+            FluxaError: `Configuration`, if no secret that is set opens it.
+        """
+        self.open(sealed, context)
+        try:
+            _opened(self._ciphers[0], sealed, context)
+        except InvalidTag:
+            return False
+        return True
 
     def seal(self, content: bytes, context: str) -> bytes:
         """The sealed form.
@@ -50,10 +68,9 @@ class Sealer:
         """
         if not self._ciphers:
             raise _no_secret()
-        nonce, rest = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         for cipher in self._ciphers if sealed[:1] == _VERSION else ():
             try:
-                return cipher.decrypt(nonce, rest, context.encode())
+                return _opened(cipher, sealed, context)
             except InvalidTag:  # sealed with another secret, perhaps the next one
                 continue
         raise FluxaError(
@@ -61,6 +78,11 @@ class Sealer:
             f"{context} was sealed with another secret_key. Set the same one for all processes of an installation; "
             "while it is replaced, name both: new,old.",
         )
+
+
+def _opened(cipher: AESGCM, sealed: bytes, context: str) -> bytes:
+    nonce, rest = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+    return cipher.decrypt(nonce, rest, context.encode())
 
 
 def _derived(secret: bytes, purpose: str) -> bytes:

@@ -19,7 +19,7 @@ from fluxa.kernel.ids import Tenant
 from fluxa.postgres import sql
 from fluxa.postgres.listen import notify
 from fluxa.postgres.pool import Database
-from fluxa.postgres.transaction import Transaction
+from fluxa.postgres.transaction import Row, Transaction
 
 _SQL = sql.load("fluxa.auth.tokens", "signing_keys.sql")
 
@@ -197,6 +197,32 @@ class SigningKeys:
             ended = next(key for key in await self._listed(tx) if key.kid == kid)
         await notify(self._database, TOPIC)
         return ended
+
+    async def reseal(self, *, by: str) -> int:
+        """Seal anew what an older `secret_key` sealed, so that it can be taken out of the setting; how many there were.
+
+        Raises:
+            FluxaError: `Configuration`, if no secret that is set opens a key.
+        """
+        async with self._database.transaction() as tx:
+            await tx.execute(_SQL["lock_keys"])
+            older = [row for row in await tx.fetch(_SQL["sealed_keys"]) if not self._is_newest(row)]
+            for row in older:
+                context = _context(row["kid"])
+                sealed = self._sealer.seal(self._sealer.open(bytes(row["sealed"]), context), context)
+                await tx.execute(_SQL["reseal_key"], row["kid"], sealed)
+            if older:
+                kids = [row["kid"] for row in older]
+                await self._record(tx, Act(self._tenant, by, "signing_keys.resealed", "signing_keys", {"keys": kids}))
+        return len(older)
+
+    async def sealed_before(self) -> int:
+        """How many keys an older secret of `secret_key` is still needed for. Raises as `reseal` does."""
+        async with self._database.transaction() as tx:
+            return sum(not self._is_newest(row) for row in await tx.fetch(_SQL["sealed_keys"]))
+
+    def _is_newest(self, row: Row) -> bool:
+        return self._sealer.is_newest(bytes(row["sealed"]), _context(row["kid"]))
 
     async def _begin(self, tx: Transaction, by: str, *, in_s: float = 0.0) -> str:
         """A key that signs from then on, in the place of all others."""

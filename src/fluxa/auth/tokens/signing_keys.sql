@@ -60,3 +60,10 @@ returning kid;
 -- A key that signs no more needs no private part, and what is not there cannot be stolen.
 update fluxa.signing_keys set sealed = null
 where sealed is not null and (retired_at is not null or signs_until <= now());
+
+-- name: sealed_keys
+-- Those that sign, or will; locked, so that none is forgotten or retired meanwhile.
+select kid, sealed from fluxa.signing_keys where sealed is not null order by kid for update;
+
+-- name: reseal_key
+update fluxa.signing_keys set sealed = $2 where kid = $1;

@@ -77,7 +77,7 @@ class SignedEndpoint:
         chance: Callable[[], float],
         resolve: Resolve = system_resolve,
     ) -> None:
-        self._config = config
+        self._config = self._former = config
         self._clock = clock
         self._url, self._host = _checked_url(config)
         self._bearer = _credential(config)
@@ -99,6 +99,20 @@ class SignedEndpoint:
     async def stop(self) -> None:
         """Close what is still connected."""
         await self._pool.aclose()
+
+    def use(self, config: EndpointConfig) -> None:
+        """Deliver to this URL with these credentials from now on; deliveries under way end as they began.
+
+        Its limits, its trust and what it may connect to stay what they were.
+
+        Raises:
+            FluxaError: `Configuration`, as making one; then all stays as it is.
+        """
+        config = replace(self._config, url=config.url, bearer=config.bearer, secrets=config.secrets)
+        url, host = _checked_url(config)
+        bearer, keys = _credential(config), [key_of(secret) for secret in config.secrets]
+        self._former = self._config
+        self._config, self._url, self._host, self._bearer, self._keys = config, url, host, bearer, keys
 
     async def deliver(self, parcel: Parcel) -> None:
         """As `HttpEndpoint.deliver`."""
@@ -151,9 +165,10 @@ class SignedEndpoint:
 
     def _without_secrets(self, body: bytes) -> bytes:
         """An answer's text as it may stand in a log: some servers repeat what they were sent."""
-        for secret in (self._bearer, *self._config.secrets):
-            if secret:
-                body = body.replace(secret.encode(), b"****")
+        for config in (self._config, self._former):  # it may repeat what was sent before the last change
+            for secret in (config.bearer, *config.secrets):
+                if secret:
+                    body = body.replace(secret.encode(), b"****")
         return body
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import functools
 import os
 import time
 import uuid
@@ -117,6 +118,35 @@ class Objects:
     async def _limited(self, work: Awaitable[T]) -> T:
         async with asyncio.timeout(self._timeout_s):
             return await work
+
+
+class BucketObjects(Objects):
+    """Objects in an S3 bucket, whose access key can be replaced while requests are under way.
+
+    Args:
+        name: the bucket.
+        prefix: stands before all keys.
+        options: how it is reached.
+        timeout_s: seconds after which a request is given up.
+    """
+
+    def __init__(self, name: str, prefix: str, options: S3Options, *, timeout_s: float = 10.0) -> None:
+        super().__init__(_bucket(name, prefix, options, timeout_s), timeout_s=timeout_s)
+        self._open = functools.partial(_bucket, name, prefix, timeout_s=timeout_s)
+        self._options = options
+
+    async def use(self, options: S3Options) -> None:
+        """Reach the bucket so from now on; requests under way end as they began.
+
+        Raises:
+            FluxaError: `ObjectStoreUnavailable`: so it does not answer, and all stays as it is.
+        """
+        if options == self._options:
+            return
+        store = self._open(options=options)
+        # An id and its secret may come one after the other: half a pair opens nothing, and is not taken.
+        await Objects(store, timeout_s=self._timeout_s).check()
+        self._store, self._options = store, options
 
 
 class FolderObjects:
@@ -252,7 +282,7 @@ def open_objects(url: str, s3: S3Options | None = None, *, timeout_s: float = 10
     if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
         return FolderObjects(Path(unquote(parts.path)), timeout_s=timeout_s)
     if parts.scheme == "s3" and parts.netloc:
-        return Objects(_bucket(parts.netloc, parts.path.strip("/"), s3 or S3Options(), timeout_s), timeout_s=timeout_s)
+        return BucketObjects(parts.netloc, parts.path.strip("/"), s3 or S3Options(), timeout_s=timeout_s)
     raise FluxaError(
         ErrorCode.CONFIGURATION, f"The object store is {url!r}; it must be file:///folder or s3://bucket/prefix."
     )

@@ -45,12 +45,16 @@ class SmtpMailer:
     """
 
     def __init__(self, config: SmtpConfig, *, clock: Clock) -> None:
-        if not config.host or not config.sender:
-            raise FluxaError(ErrorCode.CONFIGURATION, "Mail needs a host and a sender.")
-        if config.username is not None and config.security == "none":
-            raise FluxaError(ErrorCode.CONFIGURATION, "A password is not sent in the clear: use starttls or tls.")
-        self._config = config
+        self._config = _checked(config)
         self._clock = clock
+
+    def use(self, config: SmtpConfig) -> None:
+        """Send so from now on; a mail under way ends as it began.
+
+        Raises:
+            FluxaError: as making one; then all stays as it is.
+        """
+        self._config = _checked(config)
 
     async def send(self, *, to: Sequence[str], subject: str, text: str, message_id: str) -> None:
         """Send a mail; the server has accepted it for all when this returns.
@@ -95,6 +99,14 @@ class SmtpMailer:
             refused = server.send_message(mail, to_addrs=to)
         if refused:
             raise smtplib.SMTPRecipientsRefused(refused)
+
+
+def _checked(config: SmtpConfig) -> SmtpConfig:
+    if not config.host or not config.sender:
+        raise FluxaError(ErrorCode.CONFIGURATION, "Mail needs a host and a sender.")
+    if config.username is not None and config.security == "none":
+        raise FluxaError(ErrorCode.CONFIGURATION, "A password is not sent in the clear: use starttls or tls.")
+    return config
 
 
 def _refused(code: int, detail: str) -> FluxaError:

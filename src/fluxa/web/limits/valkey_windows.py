@@ -24,6 +24,7 @@ class SharedWindows:
     def __init__(self, link: ValkeyLink) -> None:
         self._link = link
         self._storage: RedisStorage | None = None
+        self._pool: object = None
 
     async def hit(self, bucket: str, client: str, rule: BucketRule) -> tuple[bool, Window]:
         """Count a request if it may pass; what refuses is not counted.
@@ -31,7 +32,7 @@ class SharedWindows:
         Raises:
             FluxaError: `ProviderUnavailable`, if nobody can count for all now.
         """
-        storage = self._storage or self._opened()
+        storage = self._opened()
         key = f"{bucket}/{client}"
         with outages():
             async with asyncio.timeout(_TIMEOUT_S):
@@ -40,10 +41,14 @@ class SharedWindows:
         return passes, window
 
     def _opened(self) -> "RedisStorage":
+        """The scripts over the link's connections; they are others once it goes by another password."""
+        pool: Any = self._link.client.connection_pool  # the library's types know of plain values only
+        if self._storage is not None and pool is self._pool:
+            return self._storage
         from limits.aio.storage import RedisStorage  # noqa: PLC0415 - only who shares pays for loading it
 
-        pool: Any = self._link.client.connection_pool  # the library's types know of plain values only
         self._storage = RedisStorage(
             f"async+{self._link.url}", implementation="valkey", key_prefix=_PREFIX, connection_pool=pool
         )
+        self._pool = pool
         return self._storage

@@ -3,21 +3,16 @@
 import asyncio
 import io
 import json
-import time
-import urllib.parse
 from pathlib import Path
 
-import asyncpg
 import httpx
 import pytest
 
 from fluxa.apps import settings
 from fluxa.apps.serving.process import Tie
-from fluxa.apps.serving.rotation import Rotation
+from fluxa.apps.serving.renewal import rotation_of
 from fluxa.apps.settings import Settings
 from fluxa.apps.station import station
-from fluxa.kernel.errors import FluxaError
-from fluxa.postgres.pool import Database, PoolConfig
 from fluxa.telemetry.log import make_logger
 from making.callers.calls import OLDER, SECRET, signed
 
@@ -101,13 +96,13 @@ async def test_cron_secrets_are_exchanged_under_load(database_url: str, tmp_path
 
 async def test_a_file_of_no_use_changes_nothing_and_is_told_once(tmp_path: Path) -> None:
     file, log = tmp_path / "cron", io.StringIO()
-    rotation = Rotation(_settings(tmp_path, secret_files=_write(file, OLDER)), make_logger("test", stream=log))
+    rotation = rotation_of(_settings(tmp_path, secret_files=_write(file, OLDER)), make_logger("test", stream=log))
     used: list[Settings] = []
 
     async def use(changed: Settings) -> None:
         used.append(changed)
 
-    rotation.on_change(use)
+    rotation.on_change(["cron_secrets"], use)
     await rotation.look()
     for content in ("", "hush", "hush"):
         _write(file, content)
@@ -123,41 +118,3 @@ async def test_a_file_of_no_use_changes_nothing_and_is_told_once(tmp_path: Path)
     assert [one.cron_secret_list for one in used] == [(SECRET.encode(), OLDER.encode())]
     assert SECRET not in log.getvalue()
     assert "hush" not in log.getvalue()
-
-
-async def test_a_pool_goes_on_with_a_new_password_under_load(database_url: str) -> None:
-    admin = await asyncpg.connect(database_url)
-    role = f"rotated_{time.time_ns()}"
-    await admin.execute(f"create role {role} login password 'first'")
-    address = urllib.parse.urlsplit(database_url)
-
-    def url(user: str) -> str:
-        return address._replace(netloc=f"{user}@").geturl()
-
-    pool = Database(PoolConfig(url=url(role), size_max=3))
-    await pool.start()
-    failed: list[FluxaError] = []
-    done = asyncio.Event()
-
-    async def load() -> None:
-        while not done.is_set():
-            try:
-                await pool.fetch_value("select pg_sleep(0.01)")
-            except FluxaError as error:
-                failed.append(error)
-
-    senders = [asyncio.create_task(load()) for _ in range(4)]
-    try:
-        with pytest.raises(FluxaError):
-            await pool.use(url(f"{role}_nobody"))
-        assert await pool.fetch_value("select current_user") == role
-        await admin.execute(f"create role {role}_next login")
-        await pool.use(url(f"{role}_next"))
-        assert {await pool.fetch_value("select current_user") for _ in range(3)} == {f"{role}_next"}
-    finally:
-        done.set()
-        await asyncio.gather(*senders)
-        await pool.stop()
-        await admin.execute(f"drop role if exists {role}_next; drop role {role}")
-        await admin.close()
-    assert not failed
