@@ -48,21 +48,28 @@ WATCHING: tuple[Mapping[str, Any], ...] = (
 """What only somebody outside can notice; the other alerts are Fluxa's own alarms."""
 
 
-def rule_file(rules: Sequence[Rule] = alarms.RULES, *, runbook_url: str = "") -> dict[str, Any]:
+def rule_file(
+    rules: Sequence[Rule] = alarms.RULES, *, runbook_url: str = "", hold_s: float | None = None
+) -> dict[str, Any]:
     """The content of a Prometheus rules file: rates and quantiles of all metrics, and all alarms.
 
     Args:
         rules: the alarms, as the settings want them.
         runbook_url: what a runbook's id is put behind to make a link; the id alone if it is empty.
+        hold_s: seconds for which it must be bad before an alert fires, instead of each alert's own: for rehearsals.
     """
     exported: Any = alarms.prometheus(rules, runbook_url=runbook_url)["groups"]
-    return {
+    content: dict[str, Any] = {
         "groups": [
             {"name": "fluxa-recorded", "rules": [one for metric in METRICS for one in recorded(metric)]},
             *exported,
             {"name": "fluxa-watching", "rules": [_alert(one, runbook_url) for one in WATCHING]},
         ]
     }
+    alerts = (rule for group in content["groups"] for rule in group["rules"] if "alert" in rule)
+    for alert in alerts if hold_s is not None else ():
+        alert["for"] = _span(hold_s or 0.0)
+    return content
 
 
 def recorded(metric: Metric) -> Iterator[dict[str, str]]:

@@ -3,11 +3,16 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from oteltap import OtelTapHttpProtobufReceiver, OtelTapHttpProtobufReceiverSettings
+
+from fluxa.telemetry import trace
+from fluxa.telemetry.catalogue import Signal, silent
+from fluxa.telemetry.otlp import Otlp, OtlpConfig
 
 
 @dataclass
@@ -78,3 +83,17 @@ def facts(span: Span) -> dict[str, object]:
         one.key: getattr(one.value, kind) if (kind := one.value.WhichOneof("value")) else None
         for one in span.attributes
     }
+
+
+@contextlib.asynccontextmanager
+async def following(url: str, *, heard: list[Signal] | None = None, **given: object) -> AsyncIterator[Otlp]:
+    """Traces of this task and what it starts go there."""
+    hook = silent if heard is None else heard.append
+    found = Otlp(OtlpConfig(f"{url}/v1/traces", **given), hook=hook, monotonic=time.monotonic)  # type: ignore[arg-type]
+    await found.start()
+    trace.install(found)
+    try:
+        yield found
+    finally:
+        trace.install(None)
+        await found.stop()

@@ -1,7 +1,6 @@
 """One connected trace through a queue to a handler and out to a provider; a collector that fails costs spans only."""
 
 import asyncio
-import contextlib
 import io
 import json
 import socket
@@ -15,11 +14,11 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.queue.record import Record
 from fluxa.queue.registry import QueueSpec
 from fluxa.telemetry import trace
-from fluxa.telemetry.catalogue import OutageBegan, Signal, silent
+from fluxa.telemetry.catalogue import OutageBegan, Signal
 from fluxa.telemetry.catalogue.spans import SpanName
 from fluxa.telemetry.log import make_logger
-from fluxa.telemetry.otlp import Otlp, OtlpConfig, sampler_of
-from integration.process.traces.tap import Tap, facts, free_port, ids, tapping
+from fluxa.telemetry.otlp import sampler_of
+from integration.process.traces.tap import Tap, facts, following, free_port, ids, tapping
 from integration.providers.deliveries import config, delivering
 from integration.providers.receivers import answering, receiver
 from integration.worker.workshop import Workshop
@@ -32,20 +31,6 @@ async def tap() -> AsyncIterator[Tap]:
     """A collector."""
     async with tapping() as found:
         yield found
-
-
-@contextlib.asynccontextmanager
-async def following(url: str, *, heard: list[Signal] | None = None, **given: object) -> AsyncIterator[Otlp]:
-    """Traces of this task and what it starts go there."""
-    hook = silent if heard is None else heard.append
-    found = Otlp(OtlpConfig(f"{url}/v1/traces", **given), hook=hook, monotonic=time.monotonic)  # type: ignore[arg-type]
-    await found.start()
-    trace.install(found)
-    try:
-        yield found
-    finally:
-        trace.install(None)
-        await found.stop()
 
 
 async def test_a_record_is_followed_from_its_sender_to_the_provider_that_its_handler_calls(tap: Tap) -> None:

@@ -87,12 +87,16 @@ def files(
     wait_s: Annotated[
         float, typer.Option("--wait", min=0.1, max=3600.0, help="Seconds for which alerts of a kind are gathered.")
     ] = 30.0,
+    hold_s: Annotated[
+        float | None,
+        typer.Option("--hold", min=0.0, help="For rehearsals: seconds before an alert fires, instead of its own."),
+    ] = None,
 ) -> None:
     """Write files for Prometheus, Alertmanager and Grafana: these processes, the alarms as the settings have them."""
     settings = output.effective(context).settings
     found: Mapping[str, object] = {
         "prometheus.yml": prometheus_config(running_targets(settings), alertmanager=alertmanager, every_s=every_s),
-        RULES_FILE: rule_file(alarm_rules(settings), runbook_url=settings.runbook_url),
+        RULES_FILE: rule_file(alarm_rules(settings), runbook_url=settings.runbook_url, hold_s=hold_s),
         "alertmanager.yml": alertmanager_config(receiver, wait_s=wait_s),
         "grafana.json": dashboard(),
     }
