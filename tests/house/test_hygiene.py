@@ -1,9 +1,10 @@
 """What a public tree must not hold, and what each exception to a rule must say."""
 
+import ast
 import re
 import tomllib
 
-from house.tree import ROOT, files, name
+from house.tree import ROOT, files, name, python_files, syntax
 
 # Written so that this file does not hold what it looks for.
 PRIVATE = re.compile(r"(?<![\w.])/(?:root|work|tmp/wt|opt/pypi|home/[a-z][-a-z0-9]*|Users/\w+)/")
@@ -95,3 +96,20 @@ def test_changes_are_told_in_fragments() -> None:
     ]
     assert not wrong, f"name them topic.added.md (or changed, fixed, removed): {wrong}"
     assert any(path.parent == ROOT / "changes" for path in files())
+
+
+def test_whoever_says_which_roles_a_route_takes_says_which_scope_a_narrowed_key_needs() -> None:
+    silent = [
+        f"{name(path)}:{call.lineno}"
+        for path in python_files("src/fluxa")
+        for call in ast.walk(syntax(path))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id == "Terms"
+        and any(
+            keyword.arg in {"platform", "scope", "roles", "body_max_bytes", "timeout_s"} for keyword in call.keywords
+        )
+        and (len(call.args) > 1 or any(keyword.arg == "roles" for keyword in call.keywords))
+        and not any(keyword.arg == "scope" for keyword in call.keywords)
+    ]
+    assert silent == [], "add scope=… (fluxa.auth.scopes): without it no narrowed API key may call the route"

@@ -64,13 +64,12 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             settings, on.told, database, backend, registry, worker=worker_id(SERVICE), listener=at.listener
         )
         await on.life.start(cron)
-        await on.life.start(ledger_anchoring(on))
         await send_audit(on)
         reader = health_reader(settings, database, backend, registry, hook=hook)
         await serve_alarms(on, at, registry, reader)
         alarms = alarm_store(settings, on)
-        for check in integrity_checks(on):
-            await on.life.start(check)
+        for duty in (ledger_anchoring(on), *integrity_checks(on)):
+            await on.life.start(duty)
         drainer = await _drainer(on, app, at)
         door = QueueDoor(
             registry=registry,

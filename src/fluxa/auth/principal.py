@@ -4,6 +4,7 @@ import enum
 from dataclasses import dataclass
 
 from fluxa.auth.roles import Role
+from fluxa.auth.scopes import Scope
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
 
@@ -30,6 +31,7 @@ class Principal:
         kind: what sort of caller it is.
         subject: its lasting id: of the key, of the user; never changes with a name.
         session_id: the session of a person's access token; None for all others.
+        scopes: what the credential is narrowed to; None for all that its role may.
     """
 
     tenant: Tenant
@@ -38,6 +40,7 @@ class Principal:
     kind: Kind = Kind.API_KEY
     subject: str = ""
     session_id: str | None = None
+    scopes: frozenset[Scope] | None = None
 
     @property
     def actor(self) -> str:
@@ -60,10 +63,14 @@ class Reason(enum.StrEnum):
     """It was not made by whom it says, or for something else."""
     REPLAYED = "replayed"
     """It was used before."""
+    DISABLED = "disabled"
+    """It was right, and its owner was disabled."""
     SESSION = "session"
     """Its session has ended, or is another's."""
     ROLE = "role"
     """Its owner is known, and may not do this."""
+    SCOPE = "scope"
+    """Its owner is known, and it was narrowed to something else."""
     TENANT = "tenant"
     """Its owner is known, and of another tenant than those who may."""
     OTHER = "other"

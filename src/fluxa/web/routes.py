@@ -9,6 +9,7 @@ import msgspec
 
 from fluxa.auth.principal import Principal
 from fluxa.auth.roles import Role
+from fluxa.auth.scopes import Scope as KeyScope
 from fluxa.kernel.ids import CorrelationId
 
 Scope = MutableMapping[str, Any]
@@ -124,6 +125,7 @@ class Terms:
         body_max_bytes: the longest body; a longer one is refused before it is read.
         timeout_s: seconds that its endpoint may take, until its last byte.
         origins: whose pages may read its answers in a browser: `https://host`, or `*` for all.
+        scope: what an API key that is narrowed must be narrowed to; None: no such key may.
     """
 
     bucket: Bucket
@@ -132,6 +134,7 @@ class Terms:
     body_max_bytes: int = _MIB
     timeout_s: float = 60.0
     origins: frozenset[str] = frozenset()
+    scope: KeyScope | None = None
 
 
 UNCOUNTED = Terms(Bucket.NONE)

@@ -8,6 +8,7 @@ from fluxa.apps.settings import Settings, listed
 from fluxa.auth.audit import Audit
 from fluxa.auth.keys.api_keys import ApiKeys
 from fluxa.auth.keys.key_guard import KeyGuard
+from fluxa.auth.keys.key_watch import KeyUse, KeyWatch
 from fluxa.auth.tokens import PURPOSE, AccessTokens, KeyRing, LiveSessions, Names, Sealer, SigningKeys
 from fluxa.auth.tokens.issuers import HttpKeys, IssuerTerms, OutsideIssuer
 from fluxa.kernel.clock import Clock
@@ -78,7 +79,10 @@ async def open_identity(
         hook=hook,
         issuers=_issuers(life, settings, clock),
     )
-    guard = KeyGuard(ApiKeys(database), clock)
+    api_keys = ApiKeys(database, clock=clock)
+    guard = KeyGuard(api_keys, clock)
+    await life.start(KeyWatch(guard, api_keys, listener=listener, clock=clock, hook=hook))
+    await life.start(KeyUse(guard, api_keys, clock=clock, hook=hook))
     return Identity(bearer(either(guard.verify, tokens.verify)), tokens, ring, sealer)
 
 

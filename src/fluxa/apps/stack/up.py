@@ -1,6 +1,7 @@
 """A whole stack on one machine: database, migrations, the local user's key, and the supervised services."""
 
 import asyncio
+import datetime as dt
 import secrets
 import socket
 import sys
@@ -166,7 +167,7 @@ class Stack:
                     self._told.logger.info("migrated", number=step.number, name=step.name)
             else:
                 await migrate.check(database)  # a database of others is changed when they say so: fluxa db migrate
-            return await _ensure_credentials(self._home, database, self._settings.default_tenant)
+            return await _ensure_credentials(self._home, database, self._settings.default_tenant, self._clock.now())
         finally:
             await database.stop()
 
@@ -235,11 +236,12 @@ def _has_work(settings: Settings) -> bool:
     return settings.app is not None or bool(settings.external_queues)
 
 
-async def _ensure_credentials(folder: Path, database: Database, tenant: str) -> Credentials:
+async def _ensure_credentials(folder: Path, database: Database, tenant: str, now: dt.datetime) -> Credentials:
     """The local user's credentials: a key that this database knows, and a secret for cron jobs; made if missing."""
     keys = ApiKeys(database, Ledger(database))
     kept = found = home.read_credentials(folder)
-    if found is None or await keys.find(found.key_id) is None:
+    stored = None if found is None else await keys.find(found.key_id)
+    if found is None or stored is None or not stored.is_valid(now):
         made = await keys.create(tenant, "local user, made by fluxa up", role=Role.ADMIN)
         found = Credentials(tenant=tenant, key_id=made.key.key_id, api_key=made.token)
     secret = (kept.cron_secret if kept else "") or secrets.token_urlsafe(_SECRET_BYTES)

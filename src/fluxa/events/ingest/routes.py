@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fluxa.auth.roles import SENDERS
+from fluxa.auth.scopes import Scope as KeyScope
 from fluxa.events.ingest.door import Door, Sender
 from fluxa.events.ingest.head import Head, read_head
 from fluxa.events.ingest.schemas import Receipt, RefusedBatch, Result
@@ -154,7 +155,7 @@ def _header(name: str, description: str, pattern: str = "") -> dict[str, object]
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
-_SEND = Terms(Bucket.EVENTS, SENDERS)
+_SEND = Terms(Bucket.EVENTS, SENDERS, scope=KeyScope.EVENTS_WRITE)
 _OPERATION = Operation(
     summary="Take events in; what is answered as accepted is durable.",
     parameters=(

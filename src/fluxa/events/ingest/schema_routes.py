@@ -6,6 +6,7 @@ from dataclasses import replace
 import msgspec
 
 from fluxa.auth.roles import OPERATORS, READERS
+from fluxa.auth.scopes import Scope as KeyScope
 from fluxa.events.event import check_attribute
 from fluxa.events.schemas.registry import SchemaRegistry
 from fluxa.events.schemas.store import SchemaHead, SchemaStore, StoredSchema
@@ -73,8 +74,8 @@ def _no_schema() -> FluxaError:
     return FluxaError(ErrorCode.NOT_FOUND, "No schema is registered for this type.")
 
 
-_SHOW = Terms(Bucket.QUERY, READERS)
-_CHANGE = Terms(Bucket.OPERATION, OPERATORS)
+_SHOW = Terms(Bucket.QUERY, READERS, scope=KeyScope.SCHEMAS_READ)
+_CHANGE = Terms(Bucket.OPERATION, OPERATORS, scope=KeyScope.SCHEMAS_WRITE)
 _LIST = Operation("The event types that have a schema.", responses={200: ("In the order of their names", SchemaList)})
 _GET = Operation(
     "The schema of an event type.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fluxa.auth.roles import READERS
+from fluxa.auth.scopes import Scope as KeyScope
 from fluxa.events.query.find import find_event, list_events
 from fluxa.events.query.follow import MEDIA_TYPE, Follower, StreamLimits
 from fluxa.events.query.rules import CURSOR_PATTERN, position
@@ -174,7 +175,7 @@ _GET = Operation(
         409: ("Several sources use this id.", None),
     },
 )
-_READ = Terms(Bucket.QUERY, READERS)
+_READ = Terms(Bucket.QUERY, READERS, scope=KeyScope.EVENTS_READ)
 _FOLLOWED = replace(_READ, timeout_s=4000.0)  # ends by itself within StreamLimits.longest_s
 _TRACE = Operation(
     "The story of a correlation id: every stage of every event",

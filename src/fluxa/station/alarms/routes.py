@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fluxa.auth.roles import OPERATORS, WATCHERS
+from fluxa.auth.scopes import Scope as KeyScope
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.operations.alarms.rule import Rule
 from fluxa.operations.alarms.rules import rule_named
@@ -23,8 +24,8 @@ from fluxa.web.bodies import MIB, Bodies, body_of
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
 
-SEE = Terms(Bucket.OPERATION, WATCHERS, platform=True)
-RUN = Terms(Bucket.OPERATION, OPERATORS, platform=True)
+SEE = Terms(Bucket.OPERATION, WATCHERS, platform=True, scope=KeyScope.ALARMS_READ)
+RUN = Terms(Bucket.OPERATION, OPERATORS, platform=True, scope=KeyScope.ALARMS_WRITE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from fluxa.auth.roles import ADMINS
+from fluxa.auth.scopes import Scope as KeyScope
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.operations.ledger import Entry, Ledger, Sought
 from fluxa.web.queries import Query, parameter
@@ -103,7 +104,7 @@ def _view(entry: Entry) -> EntryView:
     )
 
 
-_TERMS = Terms(Bucket.OPERATION, ADMINS)
+_TERMS = Terms(Bucket.OPERATION, ADMINS, scope=KeyScope.AUDIT_READ)
 _LIST = Operation(
     "Who did what in the caller's tenant, the newest first",
     _PARAMETERS,

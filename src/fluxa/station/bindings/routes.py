@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from fluxa.auth.principal import Principal
 from fluxa.auth.roles import ADMINS, Role
+from fluxa.auth.scopes import Scope as KeyScope
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.web.bodies import MIB, Bodies, body_of
 from fluxa.web.identity.bindings import BIND, LIST, UNBIND, Bindings, RoleBinding, RouteTable
@@ -15,7 +16,7 @@ from fluxa.web.responses import Response, json_response, send_response
 from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
 
 _BODY_MAX_BYTES = MIB // 16
-_TERMS = Terms(Bucket.OPERATION, ADMINS, platform=True, body_max_bytes=_BODY_MAX_BYTES)
+_TERMS = Terms(Bucket.OPERATION, ADMINS, platform=True, body_max_bytes=_BODY_MAX_BYTES, scope=KeyScope.ROLES_WRITE)
 
 
 class NewBinding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ from fluxa.auth.people.logins import From, Login, Logins
 from fluxa.auth.people.users import Users
 from fluxa.auth.principal import Kind, Principal
 from fluxa.auth.roles import EVERY_ROLE
+from fluxa.auth.scopes import Scope as KeyScope
 from fluxa.auth.sessions import Sessions
 from fluxa.auth.tokens import Tokens
 from fluxa.kernel.errors import ErrorCode, FluxaError
@@ -17,7 +18,7 @@ from fluxa.web.responses import Response, json_response, send_response
 from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
 
 _LOGIN = Terms(Bucket.LOGIN, body_max_bytes=BODY_MAX_BYTES)
-_OWN = Terms(Bucket.OPERATION, EVERY_ROLE, body_max_bytes=BODY_MAX_BYTES)
+_OWN = Terms(Bucket.OPERATION, EVERY_ROLE, body_max_bytes=BODY_MAX_BYTES, scope=KeyScope.OWN)
 
 
 @dataclass(frozen=True, slots=True)

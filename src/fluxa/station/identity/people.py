@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fluxa.auth.people.users import User, Users
 from fluxa.auth.principal import Principal
 from fluxa.auth.roles import ADMINS
+from fluxa.auth.scopes import Scope as KeyScope
 from fluxa.auth.sessions import Sessions
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.station.identity.given import BODY_MAX_BYTES, caller
@@ -14,7 +15,8 @@ from fluxa.web.queries import Query, parameter
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
 
-_RUN = Terms(Bucket.OPERATION, ADMINS, body_max_bytes=BODY_MAX_BYTES)
+_RUN = Terms(Bucket.OPERATION, ADMINS, body_max_bytes=BODY_MAX_BYTES, scope=KeyScope.USERS_WRITE)
+_SEE = Terms(Bucket.OPERATION, ADMINS, scope=KeyScope.USERS_READ)
 _LIMIT_DEFAULT, _LIMIT_MAX = 100, 1000
 _PARAMETERS = (
     parameter("after", "Only users whose name comes after this one."),
@@ -85,10 +87,10 @@ class UserRows:
         """The rows."""
         all_, one = "/api/users", "/api/users/{id}"
         return (
-            Route("users_list", all_, ("GET",), Auth.BEARER, self.list, _LIST, _RUN),
+            Route("users_list", all_, ("GET",), Auth.BEARER, self.list, _LIST, _SEE),
             Route("users_create", all_, ("POST",), Auth.BEARER, self.create, _CREATE, _RUN),
             Route("users_change", one, ("PATCH",), Auth.BEARER, self.change, _CHANGE, _RUN),
-            Route("users_sessions", f"{one}/sessions", ("GET",), Auth.BEARER, self.sessions_of, _SESSIONS, _RUN),
+            Route("users_sessions", f"{one}/sessions", ("GET",), Auth.BEARER, self.sessions_of, _SESSIONS, _SEE),
             Route("users_sessions_end", f"{one}/sessions", ("DELETE",), Auth.BEARER, self.end_sessions, _END, _RUN),
         )
 

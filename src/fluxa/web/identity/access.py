@@ -42,3 +42,9 @@ class Access:
                 f"{route.name} takes one of the roles {', '.join(sorted(roles)) or '(none)'}; "
                 f"this credential has {principal.role}.",
             )
+        if principal.scopes is not None and terms.scope not in principal.scopes:
+            needed = f"the scope {terms.scope}" if terms.scope is not None else "a key without scopes"
+            raise forbidden(
+                Reason.SCOPE,
+                f"{route.name} takes {needed}; this key is narrowed to {', '.join(sorted(principal.scopes))}.",
+            )

@@ -1,23 +1,35 @@
-"""`fluxa apikey`: make, list and revoke the keys that name a tenant. Works on the database itself."""
+"""`fluxa apikey`: make, list, rotate and revoke the keys that name a tenant. Works on the database itself."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import typer
 
 from fluxa.apps.database import migrated
 from fluxa.apps.settings import Settings
-from fluxa.auth.keys.api_keys import ApiKey, ApiKeys, NewApiKey
+from fluxa.auth.keys.api_keys import OVERLAP_S, ApiKeys, NewApiKey
 from fluxa.auth.roles import Role
+from fluxa.auth.scopes import GRANTED
 from fluxa.cli import output
 from fluxa.cli.commands.ground import whoami
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import ErrorCode
 from fluxa.operations.ledger import Ledger
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, list and revoke API keys.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, list, rotate and revoke API keys.")
 
 Tenant = Annotated[str | None, typer.Option(help="Whose key; default_tenant if not given.")]
+KeyId = Annotated[str, typer.Argument(help="As fluxa apikey list shows it.")]
+Days = Annotated[float | None, typer.Option(help="Days after which the key ends by itself; it does not, if not given.")]
+_DAY_S = 86_400.0
+
+
+@contextlib.asynccontextmanager
+async def _keys(settings: Settings) -> AsyncIterator[ApiKeys]:
+    async with migrated(settings, "apikey") as database:
+        yield ApiKeys(database, Ledger(database))
 
 
 @app.command()
@@ -25,28 +37,46 @@ def create(
     context: typer.Context,
     tenant: Tenant = None,
     name: Annotated[str, typer.Option(help="What you call it.")] = "made by fluxa apikey create",
-    role: Annotated[Role, typer.Option(help="What its bearer may do.")] = Role.INTEGRATION,
+    role: Annotated[
+        Role | None, typer.Option(help="What its bearer may do; integration, or that of its service account.")
+    ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Narrow it to this much of its role; repeatable: {', '.join(sorted(GRANTED))}."),
+    ] = None,
+    service_account: Annotated[str | None, typer.Option(help="The service account that owns it.")] = None,
+    expires_in_days: Days = None,
     as_json: output.AsJson = False,
 ) -> None:
     """Make a key and print it; it cannot be shown again."""
     settings = output.effective(context).settings
-    made = asyncio.run(_create(settings, tenant or settings.default_tenant, name, role))
+    chosen = Role.INTEGRATION if role is None and service_account is None else role
+
+    async def make() -> NewApiKey:
+        async with _keys(settings) as keys:
+            return await keys.create(
+                tenant or settings.default_tenant,
+                name,
+                role=chosen,
+                narrowed=scope or (),
+                expires_in_s=_seconds(expires_in_days),
+                account=service_account,
+                by=f"cli:{whoami()}",
+            )
+
+    made = asyncio.run(make())
+    key = made.key
     if as_json:
-        output.print_json(
-            {"key_id": made.key.key_id, "tenant": made.key.tenant, "role": made.key.role, "api_key": made.token}
-        )
+        shown = {"key_id": key.key_id, "tenant": key.tenant, "role": key.role, "api_key": made.token}
+        output.print_json({**shown, "scopes": key.scopes, "account": key.account, "expires_at": key.expires_at})
         return
     print(made.token)
+    end = "" if key.expires_at is None else f" It ends at {output.moment(key.expires_at)}."
     stderr().print(
-        f"Key {made.key.key_id} of tenant {made.key.tenant}, role {made.key.role}. Keep it now: only its hash is "
-        "stored. Use it as FLUXA_API_KEY, or in the header Authorization: Bearer <key>.",
+        f"Key {key.key_id} of tenant {key.tenant}, role {key.role}.{end} Keep it now: only its hash is stored. "
+        "Use it as FLUXA_API_KEY, or in the header Authorization: Bearer <key>.",
         markup=False,
     )
-
-
-async def _create(settings: Settings, tenant: str, name: str, role: Role) -> NewApiKey:
-    async with migrated(settings, "apikey") as database:
-        return await ApiKeys(database, Ledger(database)).create(tenant, name, role=role, by=f"cli:{whoami()}")
 
 
 @app.command("list")
@@ -56,32 +86,90 @@ def list_keys(
     as_json: output.AsJson = False,
 ) -> None:
     """Show all keys, without their secrets."""
-    keys = asyncio.run(_list(output.effective(context).settings, tenant))
+    settings = output.effective(context).settings
+
+    async def find() -> list[tuple[object, ...]]:
+        async with _keys(settings) as keys:
+            found = await keys.list(tenant)
+        if as_json:
+            for key in found:
+                output.print_json(key)
+            return []
+        return [
+            (
+                key.key_id,
+                key.tenant,
+                key.role,
+                "all" if key.scopes is None else " ".join(key.scopes),
+                key.account,
+                key.name,
+                output.moment(key.created_at),
+                output.moment(key.last_used_at),
+                output.moment(key.expires_at),
+                output.moment(key.old_until),
+                output.moment(key.revoked_at),
+            )
+            for key in found
+        ]
+
+    rows = asyncio.run(find())
     if as_json:
-        for key in keys:
-            output.print_json(key)
         return
-    output.print_table(
-        ("key", "tenant", "role", "name", "made", "revoked"),
-        (
-            (key.key_id, key.tenant, key.role, key.name, output.moment(key.created_at), output.moment(key.revoked_at))
-            for key in keys
-        ),
-        empty="There are no keys. Make one: fluxa apikey create",
-    )
-
-
-async def _list(settings: Settings, tenant: str | None) -> list[ApiKey]:
-    async with migrated(settings, "apikey") as database:
-        return await ApiKeys(database).list(tenant)
+    columns = ("key", "tenant", "role", "scopes", "account", "name", "made", "used", "expires", "overlap", "revoked")
+    output.print_table(columns, rows, empty="There are no keys. Make one: fluxa apikey create")
 
 
 @app.command()
-def revoke(
-    context: typer.Context, key_id: Annotated[str, typer.Argument(help="As fluxa apikey list shows it.")]
+def rotate(
+    context: typer.Context,
+    key_id: KeyId,
+    overlap_s: Annotated[
+        float, typer.Option(help="Seconds for which the old secret is taken too; 0 ends all older ones at once.")
+    ] = OVERLAP_S,
+    expires_in_days: Annotated[
+        float | None, typer.Option(help="Days after which the key is to end now; as before, if not given.")
+    ] = None,
+    as_json: output.AsJson = False,
 ) -> None:
-    """End a key; running services notice within 30 seconds."""
-    if not asyncio.run(_revoke(output.effective(context).settings, key_id)):
+    """Give a key another secret and print it; the old one is taken for the overlap, a day if not said otherwise."""
+    settings = output.effective(context).settings
+
+    async def change() -> tuple[str, dict[str, object]]:
+        async with _keys(settings) as keys:
+            done = await keys.rotate(
+                key_id, overlap_s=overlap_s, expires_in_s=_seconds(expires_in_days), by=f"cli:{whoami()}"
+            )
+        until = output.moment(done.old_until)
+        return until, {
+            "key_id": done.key_id,
+            "tenant": done.tenant,
+            "api_key": done.token,
+            "old_until": done.old_until,
+            "expires_at": done.expires_at,
+        }
+
+    until, shown = asyncio.run(change())
+    if as_json:
+        output.print_json(shown)
+        return
+    print(shown["api_key"])
+    stderr().print(
+        f"Key {key_id} has this secret from now on; the one before it is taken until {until}. Keep it now: only its "
+        "hash is stored.",
+        markup=False,
+    )
+
+
+@app.command()
+def revoke(context: typer.Context, key_id: KeyId) -> None:
+    """End a key; running services are told at once, one that hears nothing notices within two seconds."""
+    settings = output.effective(context).settings
+
+    async def end() -> bool:
+        async with _keys(settings) as keys:
+            return await keys.revoke(key_id, by=f"cli:{whoami()}")
+
+    if not asyncio.run(end()):
         raise CommandError(
             ErrorCode.NOT_FOUND,
             f"There is no valid key {key_id}.",
@@ -90,6 +178,5 @@ def revoke(
     stderr().print(f"Key {key_id} is revoked.", markup=False)
 
 
-async def _revoke(settings: Settings, key_id: str) -> bool:
-    async with migrated(settings, "apikey") as database:
-        return await ApiKeys(database, Ledger(database)).revoke(key_id, by=f"cli:{whoami()}")
+def _seconds(days: float | None) -> float | None:
+    return None if days is None else days * _DAY_S
