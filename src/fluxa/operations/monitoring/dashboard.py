@@ -32,9 +32,10 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "fluxa_slow_",
         "process_",
     ),
-    "Audit log and tenants": ("fluxa_ledger_", "fluxa_tenant"),
+    "Audit log and tenants": ("fluxa_ledger_", "fluxa_audit_", "fluxa_tenant"),
     "Alarms": ("fluxa_alarm_",),
     "Traces": ("fluxa_trac",),
+    "Other": ("",),
 }
 """The sections by title, with what the names of their metrics begin with."""
 
@@ -86,9 +87,9 @@ _OVERVIEW = (
 )
 
 
-def section_of(metric: Metric) -> str | None:
-    """The title of the section that shows a metric; None for one that nobody has placed."""
-    return next((title for title, starts in SECTIONS.items() if metric.name.startswith(starts)), None)
+def section_of(metric: Metric) -> str:
+    """The title of the section that shows a metric; `Other` for one that nobody has placed."""
+    return next(title for title, starts in SECTIONS.items() if metric.name.startswith(starts))
 
 
 def dashboard() -> dict[str, Any]:
@@ -133,7 +134,8 @@ def expressions(board: Mapping[str, Any]) -> Iterator[str]:
 def _sections() -> Iterator[tuple[str, Sequence[dict[str, Any]]]]:
     yield "Overview", [_figure(one) for one in _OVERVIEW]
     for title in SECTIONS:
-        yield title, [_panel(metric) for metric in (*METRICS, *PROCESS) if section_of(metric) == title]
+        if drawn := [_panel(metric) for metric in (*METRICS, *PROCESS) if section_of(metric) == title]:
+            yield title, drawn
 
 
 def _variables() -> list[dict[str, Any]]:

