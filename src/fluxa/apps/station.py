@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from fluxa.application import Fluxa
 from fluxa.apps.engines import (
@@ -36,7 +36,7 @@ from fluxa.station.queues.routes import QueueDoor, routes
 from fluxa.web.identity import Guard, jwks
 from fluxa.web.identity.cron import CronGuard, CronRights
 from fluxa.web.identity.webhook import Source, WebhookGuard
-from fluxa.web.routes import Auth
+from fluxa.web.routes import Auth, Route
 
 SERVICE = "station"
 _GRACE_S = 5.0
@@ -85,14 +85,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             audit=on.ledger,
         )
         await on.serve(
-            (
-                *routes(door),
-                *alarm_routes(on, at, registry, alarms),
-                *AuditDoor(on.ledger).routes(),
-                *BindingDoor(on.bindings).routes(),
-                *identity_routes(on),
-                jwks.route(on.identity.ring.jwks),
-            ),
+            (*routes(door), *alarm_routes(on, at, registry, alarms), *_rows_of_rights(on)),
             stopping=stopping,
             checks={},
             refreshes=(
@@ -103,6 +96,14 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             guards=_guards(on),
             drain=drainer.end,
         )
+
+
+def _rows_of_rights(on: Ground) -> Iterator[Route]:
+    """The rows of who may do what, and of who did."""
+    yield from AuditDoor(on.ledger).routes()
+    yield from BindingDoor(on.bindings).routes()
+    yield from identity_routes(on)
+    yield jwks.route(on.identity.ring.jwks)
 
 
 async def _drainer(on: Ground, app: Fluxa, at: Served) -> Drainer:
