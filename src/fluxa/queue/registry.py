@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.kernel.errors import ErrorCode, FluxaError, RetryClass
 from fluxa.queue.backend import KeyRule
 from fluxa.queue.policy import RetryPolicy
 from fluxa.resilience.breaker import BreakerPolicy
@@ -121,6 +121,13 @@ class Registry:
 
 _PATIENT = RetryPolicy(attempts_max=14, base_s=0.5, cap_s=300.0)
 _PROVIDER = RetryPolicy(attempts_max=10, base_s=2.0, cap_s=600.0)
+_TOLD = RetryPolicy(
+    attempts_max=200, base_s=1.0, cap_s=60.0, overrides={ErrorCode.OUTCOME_UNKNOWN: RetryClass.TRANSIENT}
+)
+"""For hours, and soon at hand again: an outage is when people must be told. Where no answer came it is sent again: what
+is told twice does less harm than what is not told."""
+_MANY = BreakerPolicy(failures=100, rest_s=5.0, rest_max_s=60.0)
+"""One target that is down is no reason to let the others wait: each has a breaker of its own."""
 _POLITE = BreakerPolicy(failures=3, rest_s=10.0, rest_max_s=600.0)
 
 
@@ -177,10 +184,10 @@ def built_in() -> Registry:
                 "alarm_notify",
                 "Alarms on their way to people",
                 priority=1,
-                concurrency=2,
-                retry=_PROVIDER,
-                # One target that is down is no reason to let the others wait: each has a breaker of its own.
-                breaker=BreakerPolicy(failures=100, rest_s=5.0, rest_max_s=60.0),
+                concurrency=8,
+                retry=_TOLD,
+                keys=KeyRule(limit=1, ordered=True),  # a key a target: nobody hears of an end before its beginning
+                breaker=_MANY,
             ),
         )
     )

@@ -34,6 +34,7 @@ from fluxa.queue.registry import Registry
 from fluxa.queue.worker.dispatcher import Dispatcher, DispatcherConfig
 from fluxa.queue.worker.handlers import Handlers
 from fluxa.resilience import GuardPolicy
+from fluxa.resilience.breaker import BreakerPolicy
 from fluxa.station.alarms.routes import AlarmDoor
 from fluxa.telemetry.catalogue import Hook
 from fluxa.telemetry.metrics import Metrics
@@ -41,6 +42,8 @@ from fluxa.web.routes import Route
 
 _STOP_WITHIN_S = 5.0
 _HEARTBEAT = "heartbeat"
+_REST_MAX_S = 60.0
+"""Whoever could not be reached is tried again after a minute at the latest: what is told there is urgent."""
 
 
 def alarm_rules(settings: Settings) -> tuple[Rule, ...]:
@@ -191,7 +194,7 @@ def _endpoint_config(name: str, given: AlarmTarget) -> EndpointConfig:
         timeout_s=given.timeout_s,
         allow_private=given.allow_private,
         ca_file=given.ca_file,
-        guard=GuardPolicy(),
+        guard=GuardPolicy(breaker=BreakerPolicy(rest_max_s=_REST_MAX_S)),
     )
 
 

@@ -168,7 +168,7 @@ class Evaluator:
             for reading in _completed(rule, found[rule.name], list(before)):
                 to_tell += await self._one(tx, rule, reading, before.get(reading.subject), silences, now)
         if to_tell:
-            to_tell.sort(key=lambda one: (one.notice not in _BAD, one.severity != Severity.CRITICAL))
+            to_tell.sort(key=lambda one: (_PRESSING.index(one.notice), one.severity != Severity.CRITICAL))
             await enqueue(self._producer, tx, self._config.targets, to_tell, now=now)
             for one in to_tell:
                 self._tell(tx, one)
@@ -216,7 +216,8 @@ class Evaluator:
         tx.after_commit(lambda: self._hook(signal))
 
 
-_BAD = (Notice.FIRING, Notice.REPEATED, Notice.UNKNOWN)
+_PRESSING = (Notice.FIRING, Notice.REPEATED, Notice.UNKNOWN, Notice.RESOLVED, Notice.KNOWN)
+"""What stands first in a message."""
 
 
 def _fires(standing: Standing) -> bool:

@@ -29,8 +29,6 @@ QUEUE = "alarm_notify"
 """The queue that carries messages to people; what cannot be delivered is repeated and parked as in any other."""
 
 _DISCORD_MAX_CHARS = 2000
-_MORE_CHARS = 40
-"""Room for the words that say how many more there are."""
 _GROUP_MAX = 20
 """Alarms in one message: when everything fails at once, a person reads one text, not a hundred."""
 
@@ -160,7 +158,9 @@ async def enqueue(
     now: dt.datetime,
     test: bool = False,
 ) -> list[str]:
-    """Put what is told into the queue, grouped, a record a target: one that cannot be reached keeps no other waiting.
+    """Put what is told into the queue, grouped; each target has its own records, in order.
+
+    One that cannot be reached keeps no other waiting.
 
     Returns:
         The records' ids.
@@ -168,14 +168,16 @@ async def enqueue(
     Raises:
         FluxaError: what sending says; nothing is told then, and the caller's transaction must not commit.
     """
-    messages = []
+    ids: list[str] = []
     for name, least in targets.items():
         wanted = [one for one in alarms if least is Severity.WARNING or one.severity == Severity.CRITICAL]
-        messages += [
+        messages = [
             Message(target=name, at=now, alarms=wanted[first : first + _GROUP_MAX], test=test)
             for first in range(0, len(wanted), _GROUP_MAX)
         ]
-    return await producer.send(QUEUE, messages, tx=tx) if messages else []
+        if messages:
+            ids += await producer.send(QUEUE, messages, key=name, tx=tx)
+    return ids
 
 
 async def send_test(
@@ -263,21 +265,29 @@ def headline(message: Message) -> str:
 
 def in_words(message: Message) -> str:
     """The whole message for people, the most pressing first."""
-    paragraphs = []
-    for one in message.alarms:
-        of = f" ({one.subject})" if one.subject else ""
-        found = "not known" if one.value is None else f"{one.value:.4g}"
-        lines = [
-            f"{one.notice.upper()} {one.severity}: {one.alarm}{of}: {one.title}",
-            f"Found: {found}, bad beyond {one.threshold:g}; since {one.since.astimezone(dt.UTC):%Y-%m-%d %H:%M:%SZ}.",
-        ]
-        if one.detail:
-            lines.append(f"Detail: {one.detail}")
-        if one.notice not in (Notice.RESOLVED, Notice.KNOWN):
-            lines += [f"Likely cause: {one.cause}", f"First action: {one.first_action}", f"Runbook: {one.runbook_url}"]
-        paragraphs.append("\n".join(lines))
-    mark = ["This is a test: nothing is wrong."] if message.test else []
-    return "\n\n".join((*mark, *paragraphs))
+    return "\n\n".join((*_mark(message), *map(_paragraph, message.alarms)))
+
+
+def _mark(message: Message) -> list[str]:
+    return ["This is a test: nothing is wrong."] if message.test else []
+
+
+def _paragraph(one: Told) -> str:
+    found = "not known" if one.value is None else f"{one.value:.4g}"
+    lines = [
+        _line(one),
+        f"Found: {found}, bad beyond {one.threshold:g}; since {one.since.astimezone(dt.UTC):%Y-%m-%d %H:%M:%SZ}.",
+    ]
+    if one.detail:
+        lines.append(f"Detail: {one.detail}")
+    if one.notice not in (Notice.RESOLVED, Notice.KNOWN):
+        lines += [f"Likely cause: {one.cause}", f"First action: {one.first_action}", f"Runbook: {one.runbook_url}"]
+    return "\n".join(lines)
+
+
+def _line(one: Told) -> str:
+    of = f" ({one.subject})" if one.subject else ""
+    return f"{one.notice.upper()} {one.severity}: {one.alarm}{of}: {one.title}"
 
 
 def for_webhook(message: Message) -> bytes:
@@ -288,22 +298,23 @@ def for_webhook(message: Message) -> bytes:
 
 def for_discord(message: Message) -> bytes:
     """The body for Discord: within its limit, and nobody is pinged by what a message quotes."""
-    text = in_words(message)
-    if len(text) > _DISCORD_MAX_CHARS:
-        text = _shortened(message)
-    return json.encode({"content": text, "allowed_mentions": {"parse": []}})
+    return json.encode({"content": _within(message, _DISCORD_MAX_CHARS), "allowed_mentions": {"parse": []}})
 
 
-def _shortened(message: Message) -> str:
-    """A line an alarm, as many as there is room for, and how many more there are: none is left out unsaid."""
-    lines = ["This is a test: nothing is wrong."] if message.test else []
-    room = _DISCORD_MAX_CHARS - _MORE_CHARS - sum(len(line) + 1 for line in lines)
-    for number, one in enumerate(message.alarms):
-        of = f" ({one.subject})" if one.subject else ""
-        line = f"{one.notice.upper()} {one.severity}: {one.alarm}{of}: {one.title}. Runbook: {one.runbook_url}"
-        room -= len(line) + 1
-        if room < 0:
-            lines.append(f"And {len(message.alarms) - number} more: fluxa alarm list")
-            break
-        lines.append(line)
-    return "\n".join(lines)
+def _within(message: Message, most: int) -> str:
+    """A message in so many characters: the first alarms whole, of the others a line, or how many more there are."""
+    alarms = message.alarms
+    for whole in range(len(alarms), -1, -1):
+        lines = [f"{_line(one)}. Runbook: {one.runbook_url}" for one in alarms[whole:]]
+        text = "\n\n".join((*_mark(message), *map(_paragraph, alarms[:whole]), *(["\n".join(lines)] if lines else [])))
+        if len(text) <= most:
+            return text
+    for shown in range(len(alarms) - 1, 0, -1):
+        text = "\n".join((*_mark(message), *map(_line, alarms[:shown]), _more(len(alarms) - shown)))
+        if len(text) <= most:
+            return text
+    return _more(len(alarms))
+
+
+def _more(count: int) -> str:
+    return f"And {count} more: fluxa alarm list"

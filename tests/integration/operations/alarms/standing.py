@@ -1,8 +1,10 @@
 """Alarms on a real database, with short times: what they look at, and what was told. Not: the tests."""
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from fluxa.auth.audit import Act
@@ -11,7 +13,7 @@ from fluxa.kernel.ids import Tenant
 from fluxa.operations.alarms.evaluator import Evaluator, EvaluatorConfig
 from fluxa.operations.alarms.load import DatabaseLoad
 from fluxa.operations.alarms.measuring import Measures
-from fluxa.operations.alarms.notices import QUEUE
+from fluxa.operations.alarms.notices import QUEUE, Delivery, Target
 from fluxa.operations.alarms.rule import Rule, Severity
 from fluxa.operations.alarms.rules import RULES
 from fluxa.operations.alarms.samples import Sampler, Samples
@@ -25,10 +27,14 @@ from fluxa.queue.health.snapshot import HealthReader
 from fluxa.queue.outcome import DONE, Dead
 from fluxa.queue.producer import Producer
 from fluxa.queue.registry import QueueSpec, Registry, Watermarks, built_in
+from fluxa.queue.worker.dispatcher import Dispatcher, DispatcherConfig
+from fluxa.queue.worker.handlers import Handlers
 from fluxa.telemetry.catalogue import silent
 from fluxa.testing.signals import Signals
+from making.stack import until
 
 CLOCK = SystemClock()
+CHAT_AND_PAGER = {"chat": Severity.WARNING, "pager": Severity.CRITICAL}
 
 
 class Recorder:
@@ -41,22 +47,37 @@ class Recorder:
         self.acts.append(act)
 
 
+_SPEC = built_in().get(QUEUE)
+SOON = dataclasses.replace(_SPEC, retry=dataclasses.replace(_SPEC.retry, attempts_max=8, base_s=0.05, cap_s=0.2))
+"""The queue of messages, with what is repeated repeated soon."""
+
+
 class Stand:
     """An evaluator with short times, and what it looks at."""
 
     def __init__(self, database: Database, rules: Sequence[Rule] = RULES) -> None:
         self.database = database
         self.signals = Signals()
-        self.registry = Registry(
-            [QueueSpec("jobs", watermarks=Watermarks(depth=2)), *(one for one in built_in() if one.name == QUEUE)]
-        )
-        self.backend = PgmqBackend(database, listener=None, notifier=None, clock=CLOCK)
+        self.registry = Registry([QueueSpec("jobs", watermarks=Watermarks(depth=2)), SOON])
+        self.backend = PgmqBackend(database, listener=None, notifier=None, clock=CLOCK, keys=self.registry.key_rules)
         self.rules = [dataclasses.replace(rule, for_s=0.0, clear_after_s=0.0, unknown_after_s=0.0) for rule in rules]
         self.recorder = Recorder()
         self.store = AlarmStore(database, tenant=Tenant("default"), audit=self.recorder)
         self.producer = Producer(self.backend, self.registry, CLOCK)
 
-    def evaluator(self, name: str = "one", *, repeat_s: float = 3600.0) -> Evaluator:
+    def look_at(self, *names: str) -> None:
+        """Evaluate no other alarms than these."""
+        self.rules = [rule for rule in self.rules if rule.name in names]
+
+    def evaluator(
+        self,
+        name: str = "one",
+        *,
+        repeat_s: float = 3600.0,
+        period_s: float = 5.0,
+        targets: Mapping[str, Severity] = CHAT_AND_PAGER,
+        beats: Mapping[str, Callable[[], Awaitable[None]]] | None = None,
+    ) -> Evaluator:
         reader = HealthReader(
             database=self.database,
             backend=self.backend,
@@ -75,11 +96,21 @@ class Stand:
         )
         config = EvaluatorConfig(
             rules=self.rules,
-            targets={"chat": Severity.WARNING, "pager": Severity.CRITICAL},
+            targets=targets,
+            period_s=period_s,
             repeat_s=repeat_s,
             runbook_url="https://books.example",
         )
-        return Evaluator(self.database, measures, self.producer, config, clock=CLOCK, hook=self.signals.hear, name=name)
+        return Evaluator(
+            self.database,
+            measures,
+            self.producer,
+            config,
+            clock=CLOCK,
+            hook=self.signals.hear,
+            name=name,
+            beats=beats,
+        )
 
     async def alarm(self, name: str, subject: str = "") -> Alarm | None:
         return next((one for one in await self.store.all() if (one.alarm, one.subject) == (name, subject)), None)
@@ -99,3 +130,32 @@ class Stand:
     async def count(self, process: str, service: str, counters: Mapping[str, float], *, ended: bool = False) -> None:
         sampler = Sampler(self.database, process, service, lambda: (counters, {}), clock=CLOCK, hook=silent)
         await sampler.write(ended=ended)
+
+    @contextlib.asynccontextmanager
+    async def delivering(self, targets: Sequence[Target]) -> AsyncIterator[None]:
+        """A process that delivers messages."""
+        handlers = Handlers()
+        handlers.add(QUEUE, Delivery(targets, CLOCK).__call__)
+        dispatcher = Dispatcher(
+            backend=self.backend,
+            registry=self.registry,
+            handlers=handlers,
+            database=None,
+            clock=CLOCK,
+            hook=self.signals.hear,
+            randomness=random.Random(7),  # noqa: S311 - spreads retries
+            config=DispatcherConfig(wait_s=0.05, stop_within_s=5.0),
+        )
+        await dispatcher.start()
+        try:
+            yield
+        finally:
+            await dispatcher.stop()
+
+    async def delivered(self) -> None:
+        """Wait until no message is on its way any more."""
+
+        async def empty() -> bool:
+            return (await self.backend.metrics(QUEUE)).depth == 0
+
+        await until(empty)
