@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from bench import server
-from bench.pipeline import contest, overhead
+from bench.pipeline import acts, contest, overhead
 from bench.queue import backlog, drain, idle, snapshot
 from bench.report import book, page
 from bench.report.book import Part
@@ -42,6 +42,7 @@ class Job:
 JOBS = {
     "pipeline": Job("events over HTTP against COPY and Python queues", 170, 720, contest.measure),
     "overhead": Job("the cost of the frame on one event's POST, against an earlier commit", 100, 400, overhead.measure),
+    "acts": Job("acts a second that the audit log takes", 80, 300, acts.measure),
     "idle": Job("enqueue to handler start on an idle queue", 60, 240, idle.measure),
     "drain": Job("a full queue emptied, against graphile-worker, pgqueuer and pgmq's client", 250, 600, drain.measure),
     "backlog": Job("10 million records waiting against a short queue", 360, 900, backlog.measure),
