@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -22,9 +23,12 @@ from fluxa.auth.keys.api_keys import ApiKeys
 from fluxa.auth.roles import Role
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import DatabaseUnavailableError, ErrorCode, FluxaError, LeaseLostError
+from fluxa.kernel.ids import Tenant
+from fluxa.operations.tenants.check import check
 from fluxa.postgres import migrate
 from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database, PoolConfig
+from fluxa.postgres.tenancy import as_tenant
 from fluxa.queue.backend import Envelope, Settlement
 from fluxa.queue.backends.pgmq import PgmqBackend
 from fluxa.queue.outcome import DONE, Dead
@@ -234,6 +238,61 @@ async def test_a_server_connection_that_dies_is_an_outage_and_then_none(bounced:
             with contextlib.suppress(DatabaseUnavailableError):
                 assert await bounced.fetch_value("select 1") == 1
                 break
+
+
+@pytest.mark.req("SEC-4")
+async def test_tenants_on_shared_server_connections_see_their_own_rows_whatever_they_ask(bounced: Database) -> None:
+    """Role and tenant end with the transaction: who gets the connection next is somebody else, or nobody."""
+    tenants, chance = [Tenant(f"t{number}") for number in range(6)], random.Random(4)  # noqa: S311 - questions
+    for tenant in tenants:
+        await bounced.execute(
+            "insert into fluxa.schemas (tenant, type, schema) select $1, 't' || n, '{}' from generate_series(1, 5) n",
+            tenant,
+        )
+    questions = [_question(chance) for _ in range(40)]
+    assert await check(bounced) == []
+
+    async def ask(tenant: Tenant, statement: str, *, fails: bool) -> None:
+        with contextlib.suppress(ZeroDivisionError):
+            async with as_tenant(bounced, tenant) as tx:
+                row = await tx.fetch_row(statement)
+                assert row is not None
+                assert set(row["seen"] or ()) <= {tenant, None}, statement
+                assert row["rows"] <= 25, statement
+                if fails:
+                    raise ZeroDivisionError
+
+    async def as_owner() -> None:
+        seen = await bounced.fetch_value("select count(distinct tenant) from fluxa.schemas")
+        assert (seen, await bounced.fetch_value("select current_user")) == (len(tenants), "fluxa")
+        assert await bounced.fetch_value("select coalesce(current_setting('fluxa.tenant', true), '')") == ""
+
+    work = [ask(tenant, one, fails=chance.random() < 0.2) for one in questions for tenant in tenants]
+    work += [as_owner() for _ in range(60)]
+    chance.shuffle(work)
+    await asyncio.gather(*work)
+    servers = await bounced.fetch_value("select count(*) from pg_stat_activity where datname = current_database()")
+    assert servers <= _SERVER_CONNECTIONS
+
+
+def _question(chance: random.Random) -> str:
+    """One that names no tenant, or the wrong one, from the same grammar as the random questions without PgBouncer."""
+    source = chance.choice(
+        (
+            "fluxa.schemas",
+            "fluxa.schemas join fluxa.schemas as twin using (tenant)",
+            "fluxa.schemas left join lateral (select max(tenant) as top from fluxa.schemas) as m on true",
+        )
+    )
+    conditions = (
+        "true",
+        "schemas.type <> 't1'",
+        "exists (select from fluxa.schemas as o where o.tenant <> 't0')",
+        "set_config('role', 'none', true) is not null",
+        "current_setting('fluxa.tenant') <> ''",
+    )
+    wanted = " and ".join(chance.sample(conditions, 2))
+    return f"select count(*) as rows, array_agg(distinct tenant) as seen from {source} where {wanted}"  # noqa: S608
 
 
 @pytest.mark.req("PIPE-4", "PIPE-7")

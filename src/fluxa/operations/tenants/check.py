@@ -6,7 +6,7 @@ from typing import Any
 from fluxa.kernel.errors import FluxaError, RetryClass
 from fluxa.kernel.ids import Tenant
 from fluxa.operations.checks.routine import Verdict
-from fluxa.operations.tenants.rules import GRANTS, Finding, Kind, judge_canary, judge_role, judge_table
+from fluxa.operations.tenants.rules import GRANTS, Finding, Kind, judge_canary, judge_login, judge_role, judge_table
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
 from fluxa.postgres.tenancy import enter
@@ -30,8 +30,10 @@ async def check(database: Database) -> list[Finding]:
     found = list(judge_role(None if role is None else dict(role)))
     if role is None:
         return found
-    for table in await database.fetch(_SQL["inspect_tables"]):
-        found += judge_table(dict(table))
+    tables = [dict(table) for table in await database.fetch(_SQL["inspect_tables"])]
+    found += judge_login(role["login_name"], tables)
+    for table in tables:
+        found += judge_table(table)
     for tenant in _CANARIES:
         found += await _canary(database, tenant)
     return found

@@ -20,6 +20,8 @@ from pg_roles r where r.rolname = 'fluxa_tenant';
 
 -- name: inspect_tables
 select c.relname::text as name, c.relispartition as part, c.relrowsecurity as secured, row_security_active(c.oid) as binds_login,
+       pg_has_role(current_user, c.relowner, 'usage') as owned, c.relowner::regrole::text as owner,
+       array(select p.polname::text from pg_policy p where p.polrelid = c.oid order by p.polname) as policy_names,
        exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant' and not a.attisdropped) as tenants,
        array(
            select concat_ws(' ', p.polname, case when p.polpermissive then 'permissive' else 'restrictive' end, p.polcmd,
