@@ -157,6 +157,7 @@ def _terms(row: Route) -> dict[str, Any]:
     }
     if row.auth is Auth.BEARER:
         found |= {"x-fluxa-roles": sorted(terms.roles), "x-fluxa-platform": terms.platform}
+        found["x-fluxa-scope"] = terms.scope
     return found
 
 

@@ -238,6 +238,7 @@ async def test_routes_are_shown_bound_and_unbound_by_commands(
         "bucket": "operation",
         "roles": ["admin", "manager", "service"],
         "binding": None,
+        "scope": "queues:write",
         "platform": True,
         "body_max_bytes": pause["body_max_bytes"],
         "timeout_s": 60.0,

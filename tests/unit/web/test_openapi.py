@@ -71,6 +71,7 @@ def test_every_route_says_on_what_terms_it_is_called() -> None:
         "x-fluxa-bucket": "query",
         "x-fluxa-roles": sorted(EVERY_ROLE),
         "x-fluxa-platform": False,
+        "x-fluxa-scope": None,
         "x-fluxa-body-max-bytes": 1024 * 1024,
         "x-fluxa-timeout-s": 60.0,
     }

@@ -1,6 +1,7 @@
 """Every kind of credential that the matrix sends, right ones and wrong ones, and who each of them proves to be."""
 
 import base64
+import datetime as dt
 import hashlib
 import hmac
 import secrets
@@ -16,6 +17,7 @@ from joserfc.jwk import OKPKey
 from fluxa.apps.serving.people import know_people
 from fluxa.auth.keys.api_keys import ApiKeys
 from fluxa.auth.roles import Role
+from fluxa.auth.scopes import GRANTED
 from fluxa.auth.sessions import NewSession
 from fluxa.auth.sessions.postgres_store import PostgresSessions
 from fluxa.auth.tokens import claims, jws
@@ -24,6 +26,7 @@ from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.ids import Tenant
 from fluxa.operations.ledger import Ledger
 from fluxa.postgres.pool import Database
+from fluxa.testing.clock import ManualClock
 from identity.tokens import Office, b64
 from integration.web.matrix.expected import Row
 from making.callers.calls import LEGACY, OLDER, OVERRIDE, SECRET, signed
@@ -43,11 +46,13 @@ class Caller:
         tenant: whose.
         role: its role there.
         person: whether somebody logged in for it.
+        scope: what it is narrowed to; None: all that its role may.
     """
 
     tenant: str
     role: str
     person: bool
+    scope: str | None = None
 
 
 CRON_JOB = "cron job"
@@ -82,7 +87,8 @@ class Wallet:
         database: of the process.
         at: makes tokens with the process's own keys.
         keys: API keys, by tenant and role.
-        revoked: an API key that was valid once.
+        ended: API keys that were valid once, by how they ended.
+        narrowed: API keys of an admin, by the one scope that they are narrowed to.
         used: makes a signed call that the process has accepted already.
         users: the ids of those who have logged in so far, by tenant and role.
     """
@@ -90,7 +96,8 @@ class Wallet:
     database: Database
     at: Office
     keys: dict[tuple[str, str], str]
-    revoked: str
+    ended: dict[str, str]
+    narrowed: dict[str, str]
     used: Callable[[Row], Awaitable[Headers]]
     users: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -135,10 +142,19 @@ async def filled(database: Database, at: Office, used: Callable[[Row], Awaitable
     keys = ApiKeys(database)
     made = {(OURS, str(role)): (await keys.create(OURS, str(role), role=role)).token for role in Role}
     made[STRANGERS, "admin"] = (await keys.create(STRANGERS, "admin", role=Role.ADMIN)).token
+    narrowed = {str(one): (await keys.create(OURS, one, role=Role.ADMIN, narrowed=(one,))).token for one in GRANTED}
+    await at.ring.signer()  # the first key of the installation is there before the process reads them
+    return Wallet(database, at, made, await _ended(database), narrowed, used)
+
+
+async def _ended(database: Database) -> dict[str, str]:
+    keys, long_ago = ApiKeys(database), ManualClock(SystemClock().now() - dt.timedelta(hours=1))
     revoked = await keys.create(OURS, "revoked", role=Role.ADMIN)
     await keys.revoke(revoked.key.key_id)
-    await at.ring.signer()  # the first key of the installation is there before the process reads them
-    return Wallet(database, at, made, revoked.token, used)
+    expired = await ApiKeys(database, clock=long_ago).create(OURS, "expired", role=Role.ADMIN, expires_in_s=60)
+    rotated = await keys.create(OURS, "rotated", role=Role.ADMIN)
+    await keys.rotate(rotated.key.key_id, overlap_s=0)
+    return {"revoked": revoked.token, "expired": expired.token, "old secret of a": rotated.token}
 
 
 def _fixed(headers: Headers) -> Callable[[Row], Awaitable[Headers]]:
@@ -172,7 +188,7 @@ def not_keys(wallet: Wallet) -> list[Kind]:
         "longer key": f"{right}x",
         "altered key": right[:-1] + ("A" if right[-1] != "A" else "B"),
         "public part of a key": right.rpartition("_")[0],
-        "revoked key": wallet.revoked,
+        **{f"{how} key": key for how, key in wallet.ended.items()},
         "cron secret as key": SECRET,
         "refresh token as key": "fr_" + "x" * 43,
     }
@@ -245,6 +261,14 @@ def callers(wallet: Wallet) -> list[Kind]:
         found.append(Kind(f"key of {tenant} {role}", Caller(tenant, role, person=False), _bearer(key)))
         found.append(Kind(f"token of {tenant} {role}", person, _new_token(wallet, person)))
     return found
+
+
+def narrowed(wallet: Wallet) -> list[Kind]:
+    """Keys of an admin that are narrowed to one scope each."""
+    return [
+        Kind(f"key narrowed to {scope}", Caller(OURS, "admin", person=False, scope=scope), _bearer(key))
+        for scope, key in wallet.narrowed.items()
+    ]
 
 
 def _new_token(wallet: Wallet, caller: Caller) -> Callable[[Row], Awaitable[Headers]]:

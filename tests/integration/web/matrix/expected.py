@@ -36,6 +36,7 @@ class Row:
         auth: how callers are known.
         right: the status for whoever may; the request has no query, and no body but an event where that is said.
         roles: who may, by API key or access token.
+        scope: which API key may, of those that are narrowed; `own`: each.
         platform: whether only the default tenant may.
         person: whether it takes an access token, and no API key.
         event: whether the request brings an event.
@@ -45,6 +46,7 @@ class Row:
     auth: str
     right: int
     roles: frozenset[str] = frozenset()
+    scope: str | None = None
     platform: bool = False
     person: bool = False
     event: bool = False
@@ -72,19 +74,19 @@ def _open(call: str, right: int = 200) -> Row:
     return Row(call, OPEN, right)
 
 
-def _all(call: str, right: int, roles: set[str]) -> Row:
+def _all(call: str, right: int, roles: set[str], scope: str) -> Row:
     """Tenants' callers of these roles."""
-    return Row(call, BEARER, right, frozenset(roles))
+    return Row(call, BEARER, right, frozenset(roles), scope)
 
 
-def _ours(call: str, right: int, roles: set[str]) -> Row:
+def _ours(call: str, right: int, roles: set[str], scope: str) -> Row:
     """Those of the default tenant."""
-    return Row(call, BEARER, right, frozenset(roles), platform=True)
+    return Row(call, BEARER, right, frozenset(roles), scope, platform=True)
 
 
 def _person(call: str, right: int) -> Row:
     """Whoever logged in."""
-    return Row(call, BEARER, right, frozenset(ALL), person=True)
+    return Row(call, BEARER, right, frozenset(ALL), "own", person=True)
 
 
 _PAGES = {
@@ -103,18 +105,18 @@ _ALARM, _USER, _BOUND = "/api/alarms/{alarm}", "/api/users/{id}", "/api/routes/{
 EXPECTED: dict[str, dict[str, Row]] = {
     "ingest": {
         **_PAGES,
-        "events_post": Row("POST /v1/events", BEARER, 202, frozenset(SEND), event=True),
-        "schemas_list": _all("GET /v1/schemas", 200, READ),
-        "schemas_get": _all(f"GET {_SCHEMA}", 404, READ),
-        "schemas_put": _all(f"PUT {_SCHEMA}", 400, RUN),
-        "schemas_delete": _all(f"DELETE {_SCHEMA}", 404, RUN),
+        "events_post": Row("POST /v1/events", BEARER, 202, frozenset(SEND), "events:write", event=True),
+        "schemas_list": _all("GET /v1/schemas", 200, READ, "schemas:read"),
+        "schemas_get": _all(f"GET {_SCHEMA}", 404, READ, "schemas:read"),
+        "schemas_put": _all(f"PUT {_SCHEMA}", 400, RUN, "schemas:write"),
+        "schemas_delete": _all(f"DELETE {_SCHEMA}", 404, RUN, "schemas:write"),
     },
     "query": {
         **_PAGES,
-        "list_events": _all("GET /v1/events", 200, READ),
-        "stream_events": _all("GET /v1/events/stream", 200, READ),
-        "get_event": _all("GET /v1/events/{id}", 404, READ),
-        "get_trace": _all("GET /v1/traces/{correlation_id}", 404, READ),
+        "list_events": _all("GET /v1/events", 200, READ, "events:read"),
+        "stream_events": _all("GET /v1/events/stream", 200, READ, "events:read"),
+        "get_event": _all("GET /v1/events/{id}", 404, READ, "events:read"),
+        "get_trace": _all("GET /v1/traces/{correlation_id}", 404, READ, "events:read"),
     },
     "processor": {**_PAGES},
     "worker": {**_PAGES},
@@ -123,43 +125,43 @@ EXPECTED: dict[str, dict[str, Row]] = {
         "jwks": _open("GET /.well-known/jwks.json"),
         "auth_login": _open("POST /api/auth/login", 400),
         "auth_refresh": _open("POST /api/auth/refresh", 400),
-        "auth_me": _all("GET /api/auth/me", 200, ALL),
+        "auth_me": _all("GET /api/auth/me", 200, ALL, "own"),
         "auth_logout": _person("POST /api/auth/logout", 204),
         "auth_sessions": _person("GET /api/auth/sessions", 200),
         "auth_sessions_end": _person("DELETE /api/auth/sessions", 200),
         "auth_session_end": _person("DELETE /api/auth/sessions/{id}", 404),
-        "users_list": _all("GET /api/users", 200, ADMIN),
-        "users_create": _all("POST /api/users", 400, ADMIN),
-        "users_change": _all(f"PATCH {_USER}", 400, ADMIN),
-        "users_sessions": _all(f"GET {_USER}/sessions", 404, ADMIN),
-        "users_sessions_end": _all(f"DELETE {_USER}/sessions", 404, ADMIN),
-        "audit_list": _all("GET /api/audit", 200, ADMIN),
-        "routes_list": _ours("GET /api/routes", 200, ADMIN),
-        "routes_bind": _ours(f"PUT {_BOUND}", 400, ADMIN),
-        "routes_unbind": _ours(f"DELETE {_BOUND}", 404, ADMIN),
+        "users_list": _all("GET /api/users", 200, ADMIN, "users:read"),
+        "users_create": _all("POST /api/users", 400, ADMIN, "users:write"),
+        "users_change": _all(f"PATCH {_USER}", 400, ADMIN, "users:write"),
+        "users_sessions": _all(f"GET {_USER}/sessions", 404, ADMIN, "users:read"),
+        "users_sessions_end": _all(f"DELETE {_USER}/sessions", 404, ADMIN, "users:write"),
+        "audit_list": _all("GET /api/audit", 200, ADMIN, "audit:read"),
+        "routes_list": _ours("GET /api/routes", 200, ADMIN, "roles:write"),
+        "routes_bind": _ours(f"PUT {_BOUND}", 400, ADMIN, "roles:write"),
+        "routes_unbind": _ours(f"DELETE {_BOUND}", 404, ADMIN, "roles:write"),
         "queues_health": _open("GET /health/queues"),
-        "queues_list": _ours("GET /api/queues", 200, SEE),
-        "queues_get": _ours(f"GET {_QUEUE}", 200, SEE),
-        "queues_pause": _ours(f"POST {_QUEUE}/pause", 400, RUN),
-        "queues_resume": _ours(f"POST {_QUEUE}/resume", 200, RUN),
-        "dead_letters_list": _ours(f"GET {_LETTERS}", 200, SEE),
-        "dead_letters_get": _ours(f"GET {_LETTERS}/{{id}}", 404, SEE),
-        "quarantine_list": _ours(f"GET {_QUEUE}/quarantine", 200, SEE),
-        "redrives_create": _ours(f"POST {_QUEUE}/redrives", 400, RUN),
-        "redrives_list": _ours("GET /api/redrives", 200, SEE),
-        "redrives_get": _ours(f"GET {_REDRIVE}", 404, SEE),
-        "redrives_pause": _ours(f"POST {_REDRIVE}/pause", 404, RUN),
-        "redrives_resume": _ours(f"POST {_REDRIVE}/resume", 404, RUN),
-        "redrives_cancel": _ours(f"POST {_REDRIVE}/cancel", 404, RUN),
-        "alarms_list": _ours("GET /api/alarms", 200, SEE),
-        "alarms_rules": _ours("GET /api/alarm-rules", 200, SEE),
-        "alarms_get": _ours(f"GET {_ALARM}", 200, SEE),
-        "alarms_ack": _ours(f"POST {_ALARM}/ack", 409, RUN),
-        "alarms_unack": _ours(f"POST {_ALARM}/unack", 409, RUN),
-        "alarms_test": _ours("POST /api/alarm-test", 409, RUN),
-        "silences_list": _ours("GET /api/alarm-silences", 200, SEE),
-        "silences_create": _ours("POST /api/alarm-silences", 400, RUN),
-        "silences_end": _ours("POST /api/alarm-silences/{silence_id}/end", 404, RUN),
+        "queues_list": _ours("GET /api/queues", 200, SEE, "queues:read"),
+        "queues_get": _ours(f"GET {_QUEUE}", 200, SEE, "queues:read"),
+        "queues_pause": _ours(f"POST {_QUEUE}/pause", 400, RUN, "queues:write"),
+        "queues_resume": _ours(f"POST {_QUEUE}/resume", 200, RUN, "queues:write"),
+        "dead_letters_list": _ours(f"GET {_LETTERS}", 200, SEE, "queues:read"),
+        "dead_letters_get": _ours(f"GET {_LETTERS}/{{id}}", 404, SEE, "queues:read"),
+        "quarantine_list": _ours(f"GET {_QUEUE}/quarantine", 200, SEE, "queues:read"),
+        "redrives_create": _ours(f"POST {_QUEUE}/redrives", 400, RUN, "queues:write"),
+        "redrives_list": _ours("GET /api/redrives", 200, SEE, "queues:read"),
+        "redrives_get": _ours(f"GET {_REDRIVE}", 404, SEE, "queues:read"),
+        "redrives_pause": _ours(f"POST {_REDRIVE}/pause", 404, RUN, "queues:write"),
+        "redrives_resume": _ours(f"POST {_REDRIVE}/resume", 404, RUN, "queues:write"),
+        "redrives_cancel": _ours(f"POST {_REDRIVE}/cancel", 404, RUN, "queues:write"),
+        "alarms_list": _ours("GET /api/alarms", 200, SEE, "alarms:read"),
+        "alarms_rules": _ours("GET /api/alarm-rules", 200, SEE, "alarms:read"),
+        "alarms_get": _ours(f"GET {_ALARM}", 200, SEE, "alarms:read"),
+        "alarms_ack": _ours(f"POST {_ALARM}/ack", 409, RUN, "alarms:write"),
+        "alarms_unack": _ours(f"POST {_ALARM}/unack", 409, RUN, "alarms:write"),
+        "alarms_test": _ours("POST /api/alarm-test", 409, RUN, "alarms:write"),
+        "silences_list": _ours("GET /api/alarm-silences", 200, SEE, "alarms:read"),
+        "silences_create": _ours("POST /api/alarm-silences", 400, RUN, "alarms:write"),
+        "silences_end": _ours("POST /api/alarm-silences/{silence_id}/end", 404, RUN, "alarms:write"),
         "process_queues": Row("POST /process-queues", CRON, 200),
     },
 }

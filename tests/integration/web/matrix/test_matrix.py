@@ -25,6 +25,7 @@ from integration.web.matrix.credentials import (
     callers,
     filled,
     machines,
+    narrowed,
     not_keys,
     not_tokens,
 )
@@ -44,7 +45,7 @@ SETTINGS: dict[str, object] = {
 OF_THE_WORKER = {"external_queues": {"package_generation": {"url": "http://127.0.0.1:9/", "allow_private": True}}}
 EVENT = b'{"specversion":"1.0","id":"1","source":"/s","type":"t"}'
 SMALL = tuple(name for name in PROCESSES if name != "station")
-GROUPS = ("not keys", "not tokens", "callers", "machines")
+GROUPS = ("not keys", "not tokens", "callers", "narrowed", "machines")
 
 
 @dataclass
@@ -100,7 +101,12 @@ def may(row: Row, who: Who) -> bool:
         return who == CRON_JOB
     if not isinstance(who, Caller):
         return False
-    return who.role in row.roles and (who.tenant == OURS or not row.platform) and (who.person or not row.person)
+    return (
+        who.role in row.roles
+        and (who.scope in {None, row.scope} or row.scope == "own")
+        and (who.tenant == OURS or not row.platform)
+        and (who.person or not row.person)
+    )
 
 
 def expected(row: Row, who: Who) -> int:
@@ -111,17 +117,17 @@ def expected(row: Row, who: Who) -> int:
 
 
 async def _kinds(wallet: Wallet, group: str) -> Sequence[Kind]:
-    made = {"not keys": not_keys, "callers": callers, "machines": machines}.get(group)
+    made = {"not keys": not_keys, "callers": callers, "narrowed": narrowed, "machines": machines}.get(group)
     return await not_tokens(wallet) if made is None else made(wallet)
 
 
 async def _told(database: Database, name: str) -> dict[str, tuple[object, ...]]:
     """What the process says of its own table."""
     found = await database.fetch(
-        "select name, methods, path, auth, roles, platform from fluxa.routes where process = $1", name
+        "select name, methods, path, auth, roles, scope, platform from fluxa.routes where process = $1", name
     )
     return {
-        row["name"]: (f"{' '.join(row['methods'])} {row['path']}", row["auth"], set(row["roles"]), row["platform"])
+        row["name"]: (f"{' '.join(row['methods'])} {row['path']}", row["auth"], set(row["roles"]), *row[5:])
         for row in found
     }
 
@@ -176,7 +182,7 @@ async def test_a_route_lets_in_whom_it_says_and_nobody_else(
     database: Database, tmp_path: Path, unused_tcp_port_factory: Callable[[], int], name: str, groups: tuple[str, ...]
 ) -> None:
     async with place(name, database, tmp_path, unused_tcp_port_factory()) as here:
-        written = {route: (row.call, row.auth, row.roles, row.platform) for route, row in here.rows.items()}
+        written = {route: (row.call, row.auth, row.roles, row.scope, row.platform) for route, row in here.rows.items()}
         assert await _told(database, name) == written, "a route is not in expected.py, or is there as it was before"
         document = (await here.client.get("/openapi.json")).json()["paths"]
         paths = {f"{method.upper()} {path}" for path, methods in document.items() for method in methods}

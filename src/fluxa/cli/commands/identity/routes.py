@@ -49,7 +49,7 @@ def _show(context: typer.Context, process: str | None, *, as_json: bool) -> None
             output.print_json(route)
         return
     output.print_table(
-        ("name", "path", "methods", "auth", "roles", "bucket", "platform", "body", "seconds", "processes"),
+        ("name", "path", "methods", "auth", "roles", "scope", "bucket", "platform", "body", "seconds", "processes"),
         ((*_facts(route), " ".join(route.processes)) for route in found),
         empty="No process has told yet which routes it has; each does when it starts: fluxa up",
     )
@@ -101,6 +101,7 @@ def _facts(route: RouteView) -> tuple[object, ...]:
         " ".join(route.methods),
         route.auth,
         roles,
+        route.scope or "",
         route.bucket,
         "yes" if route.platform else "",
         route.body_max_bytes,

@@ -50,6 +50,7 @@ class RouteView(msgspec.Struct, frozen=True, kw_only=True):
         bucket: what its requests are counted in.
         roles: who may call it by its row; empty where callers have no roles.
         binding: what counts instead of that; None: nothing does.
+        scope: what an API key that is narrowed must be narrowed to; None: no such key may.
         platform: whether it takes the default tenant.
         body_max_bytes: the longest body.
         timeout_s: seconds that an answer may take.
@@ -64,6 +65,7 @@ class RouteView(msgspec.Struct, frozen=True, kw_only=True):
     bucket: str
     roles: list[str]
     binding: RoleBinding | None
+    scope: str | None
     platform: bool
     body_max_bytes: int
     timeout_s: float

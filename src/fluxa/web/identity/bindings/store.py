@@ -50,6 +50,7 @@ class Bindings:
                 "auth": route.auth,
                 "bucket": route.terms.bucket,
                 "roles": sorted(route.terms.roles),
+                "scope": route.terms.scope,
                 "platform": route.terms.platform,
                 "body_max_bytes": route.terms.body_max_bytes,
                 "timeout_s": route.terms.timeout_s,

@@ -10,7 +10,7 @@ with told as (
     select *
     from jsonb_to_recordset($2::text::jsonb) as one (
         name text, path text, methods text[], auth text, bucket text, roles text[], platform boolean,
-        body_max_bytes bigint, timeout_s double precision
+        body_max_bytes bigint, timeout_s double precision, scope text
     )
 ),
 
@@ -19,20 +19,20 @@ gone as (
 )
 
 insert into fluxa.routes
-    (process, name, path, methods, auth, bucket, roles, platform, body_max_bytes, timeout_s, version)
-select $1, name, path, methods, auth, bucket, roles, platform, body_max_bytes, timeout_s, $3
+    (process, name, path, methods, auth, bucket, roles, scope, platform, body_max_bytes, timeout_s, version)
+select $1, name, path, methods, auth, bucket, roles, scope, platform, body_max_bytes, timeout_s, $3
 from told
 on conflict (process, name) do update
 set path = excluded.path, methods = excluded.methods, auth = excluded.auth, bucket = excluded.bucket,
-    roles = excluded.roles, platform = excluded.platform, body_max_bytes = excluded.body_max_bytes,
+    roles = excluded.roles, scope = excluded.scope, platform = excluded.platform, body_max_bytes = excluded.body_max_bytes,
     timeout_s = excluded.timeout_s, version = excluded.version, told_at = now();
 
 -- name: list_routes
 -- A row that several processes have alike is one.
-select name, path, methods, auth, bucket, roles, platform, body_max_bytes, timeout_s,
+select name, path, methods, auth, bucket, roles, scope, platform, body_max_bytes, timeout_s,
        array_agg(process order by process) as processes, max(told_at) as told_at
 from fluxa.routes
-group by name, path, methods, auth, bucket, roles, platform, body_max_bytes, timeout_s
+group by name, path, methods, auth, bucket, roles, scope, platform, body_max_bytes, timeout_s
 order by path, methods, name;
 
 -- name: list_auths
