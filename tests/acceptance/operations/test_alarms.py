@@ -41,10 +41,11 @@ _RULES = {rule.name: rule for rule in changed(RULES, _SHORT)}
 
 
 class Receiver:
-    """A server that takes signed webhooks, and everybody who waits for an alarm."""
+    """A server that takes signed webhooks, chat messages and heartbeats, and everybody who waits for an alarm."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
+        self.paths: set[str] = set()
         self._changed = asyncio.Condition()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,12 +55,14 @@ class Receiver:
             content += message.get("body", b"")
             more = message.get("more_body", False)
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        Webhook(_SECRET).verify(content, headers)  # raises if the signature is wrong: then nothing is told
-        body = json.loads(content)
+        self.paths.add(scope["path"])
+        if scope["path"] == "/hook":
+            Webhook(_SECRET).verify(content, headers)  # raises if the signature is wrong: then nothing is told
+        told = json.loads(content)["data"]["alarms"] if scope["path"] == "/hook" else []
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
         async with self._changed:
-            self.told += body["data"]["alarms"]
+            self.told += told
             self._changed.notify_all()
 
     def of(self, alarm: str, subject: str) -> list[dict[str, Any]]:
@@ -90,9 +93,11 @@ def _settings(url: str) -> dict[str, str]:
         for name, change in _SHORT.items()
     }
     hook = {"kind": "webhook", "url": f"{url}/hook", "secrets": [_SECRET], "allow_private": True}
+    chat = {"kind": "discord", "url": f"{url}/chat", "allow_private": True}
+    dog = {"kind": "heartbeat", "url": f"{url}/beat", "allow_private": True}
     return {
         "FLUXA_ALARMS": json.dumps(alarms),
-        "FLUXA_ALARM_TARGETS": json.dumps({"hook": hook}),
+        "FLUXA_ALARM_TARGETS": json.dumps({"hook": hook, "chat": chat, "dog": dog}),
         "FLUXA_ALARM_PERIOD_S": str(_LOOK_S),
         **dict.fromkeys(_CHECKS, "1"),
         "FLUXA_RUNBOOK_URL": "https://books.example",
@@ -153,3 +158,4 @@ async def test_every_fault_fires_its_alarms_in_their_time_and_they_are_over_when
                 for alarm, subject in fault.fires.items():
                     notices = [one["notice"] for one in receiver.of(alarm, subject)]
                     assert notices == ["firing", "resolved"], (alarm, notices)
+        assert receiver.paths == {"/hook", "/chat", "/beat"}

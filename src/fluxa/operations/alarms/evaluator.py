@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.lifecycle import cancel_and_wait
@@ -81,6 +81,7 @@ class Evaluator:
         self._beats = beats or {}
         self._turns = Turns(database, name)
         self._rules = [rule for rule in config.rules if rule.enabled]
+        self._off = [replace(rule, clear_after_s=0.0) for rule in config.rules if not rule.enabled]
         self._duty = Duty("alarms", clock=clock, hook=hook)
         self._beat_duties = {name: Duty("alarm_heartbeat", clock=clock, hook=hook) for name in self._beats}
         self._beating: dict[str, asyncio.Task[None]] = {}
@@ -167,6 +168,13 @@ class Evaluator:
             before = known.get(rule.name, {})
             for reading in _completed(rule, found[rule.name], list(before)):
                 to_tell += await self._one(tx, rule, reading, before.get(reading.subject), silences, now)
+        for rule in self._off:
+            for subject, alarm in known.get(rule.name, {}).items():
+                off = Reading(subject, rule.quiet, "The settings turned it off.")
+                to_tell += await self._one(tx, rule, off, alarm, silences, now)
+        for name in known.keys() - {rule.name for rule in self._config.rules}:
+            for subject in known[name]:  # of an older version, which had it
+                await self._turns.put(tx, name, subject, fresh(now), now)
         if to_tell:
             to_tell.sort(key=lambda one: (_PRESSING.index(one.notice), one.severity != Severity.CRITICAL))
             await enqueue(self._producer, tx, self._config.targets, to_tell, now=now)

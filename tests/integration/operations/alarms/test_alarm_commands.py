@@ -53,3 +53,17 @@ async def test_what_fires_is_listed_with_its_cause_the_first_thing_to_do_and_its
     (one,) = [one for one in json_lines(run("list", "--json")) if one["alarm"] == "DLQDepth"]
     assert (one["silenced"], one["ack_note"], one["first_action"][:7]) == (True, "looking", "See why")
     assert "firing (silenced)" in run("list")
+
+
+async def test_a_test_goes_the_way_that_alarms_go_and_there_is_none_for_nobody(
+    stand: Stand, tmp_path: Path, database_url: str
+) -> None:
+    settings = {"FLUXA_DATABASE_URL": database_url}
+    refused = fluxa("alarm", "test", home=tmp_path, stdin=b"", **settings)
+    assert refused.returncode == 3
+    assert "name somebody in the setting alarm_targets" in refused.stderr
+    targets = {"chat": {"kind": "discord", "url": "https://chat.example/hook"}}
+    sent = fluxa("alarm", "test", home=tmp_path, stdin=b"", FLUXA_ALARM_TARGETS=json.dumps(targets), **settings)
+    assert sent.returncode == 0, sent.stderr
+    (message,) = await stand.messages()
+    assert (message["target"], message["test"]) == ("chat", True)

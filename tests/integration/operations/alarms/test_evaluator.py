@@ -1,5 +1,7 @@
 """Alarms on a real Postgres: faults are measured, told once through the queue, taken on, silenced, and resolved."""
 
+import dataclasses
+
 import pytest
 
 from fluxa.kernel.errors import ErrorCode, FluxaError
@@ -144,6 +146,26 @@ async def test_of_a_service_that_falls_silent_while_it_fails_nobody_says_that_it
     told = [one for message in await stand.messages() for one in message["alarms"] if one["alarm"] == "APIGateway5xx"]
     found = {(one["subject"], one["notice"]) for one in told}
     assert found == {("query", "firing"), ("ingest", "firing"), ("query", "unknown"), ("ingest", "resolved")}
+
+
+async def test_an_alarm_that_is_turned_off_while_it_fires_is_told_to_be_over_and_an_unknown_one_is_forgotten(
+    stand: Stand,
+) -> None:
+    stand.look_at("DLQDepth")
+    await stand.bury(ErrorCode.SCHEMA_VALIDATION)
+    await stand.evaluator().evaluate()
+    await stand.database.execute(
+        "insert into fluxa.alarms (alarm, subject, phase, since, detail, told_unknown, updated_at)"
+        " values ('OfAnOlderVersion', '', 'firing', now(), '', false, now())"
+    )
+    stand.rules = [dataclasses.replace(rule, enabled=False, clear_after_s=60.0) for rule in stand.rules]
+    await stand.evaluator().evaluate()
+    assert await stand.store.all() == []
+    told = [one for message in await stand.messages() for one in message["alarms"]]
+    assert [(one["alarm"], one["notice"], one["detail"]) for one in told] == [
+        ("DLQDepth", "firing", "1 SchemaValidation"),
+        ("DLQDepth", "resolved", "The settings turned it off."),
+    ]
 
 
 async def test_one_evaluator_looks_and_another_takes_over_when_it_leaves(stand: Stand) -> None:
