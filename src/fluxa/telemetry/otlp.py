@@ -21,7 +21,7 @@ from typing_extensions import override
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.telemetry.catalogue import Hook, OutageBegan, OutageEnded
 from fluxa.telemetry.catalogue.spans import SPANS, SpanKind, SpanName
-from fluxa.telemetry.trace import Attributes, Span
+from fluxa.telemetry.trace import Attributes, Span, is_left_out
 
 DEPENDENCY = "otlp"
 """What the collector is called where outages are told of."""
@@ -107,6 +107,7 @@ class Otlp:
         )
         self._provider.add_span_processor(_Bounded(batches, self._sending, waiting_max=config.waiting_max))
         self._tracer = self._provider.get_tracer("fluxa")
+        self._heeds_parents = config.sampler.startswith("parentbased_")
         self._stopped = False
 
     @property
@@ -159,6 +160,9 @@ class Otlp:
         began_ns: int | None = None,
     ) -> Span:
         """As `Tracer.begin`."""
+        if self._heeds_parents and parent is not None and is_left_out(parent):
+            # Nobody will see it: the SDK would come to the same, and take its time.
+            return _Unkept(parent)
         place = _context_of(parent)
         span = self._tracer.start_span(
             subject if name is SpanName.SERVE else f"{name} {subject}",
@@ -173,6 +177,24 @@ class Otlp:
 
 def _exporter(config: OtlpConfig) -> OTLPSpanExporter:
     return OTLPSpanExporter(endpoint=config.endpoint, headers=dict(config.headers) or None, timeout=config.timeout_s)
+
+
+class _Unkept:
+    """A span of a trace that is not kept: its parent's place stands for it."""
+
+    __slots__ = ("traceparent",)
+
+    def __init__(self, parent: str) -> None:
+        self.traceparent = parent
+
+    def note(self, attributes: Attributes) -> None:
+        """Nobody wants to know."""
+
+    def failed(self, code: str) -> None:
+        """Nobody wants to know."""
+
+    def end(self) -> None:
+        """There is nothing to send."""
 
 
 class _OtelSpan:

@@ -18,6 +18,7 @@ TRACEPARENT = "traceparent"
 LINKS_MAX = 128
 """Links of one span, as many as collectors take by their own default."""
 _SAMPLED = 1
+_VALID = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})\Z")
 _PLACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-([0-9a-f]{2})")
 
 
@@ -98,6 +99,12 @@ def is_sampled(place: str | None) -> bool:
     """Whether somebody upstream decided that this trace is kept; there is nothing to tell of one that is not."""
     found = _PLACE.match(place) if place is not None else None
     return found is not None and int(found[1], 16) & _SAMPLED == 1
+
+
+def is_left_out(place: str) -> bool:
+    """Whether somebody upstream decided that this trace is not kept; a place that cannot be read decides nothing."""
+    found = _VALID.match(place)
+    return found is not None and int(found[1], 16) & _SAMPLED == 0
 
 
 def current(span: Span) -> contextlib.AbstractContextManager[Span]:

@@ -18,7 +18,7 @@ from fluxa.telemetry import trace
 from fluxa.telemetry.catalogue.spans import SpanName
 from integration.process.traces.tap import Tap, facts, following, ids, tapping
 from integration.providers.receivers import answering, receiver
-from making.stack import stack
+from making.stack import fluxa, stack
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.req("OBS-2", "PIPE-10")]
 
@@ -53,6 +53,7 @@ async def test_each_event_has_one_trace_from_the_request_to_its_storing(tmp_path
                 ]
                 await tap.until(lambda _spans: {"plain", "joined", "own"} <= set(_stored(tap)))
                 scraped = (await client.get(f"{url}/metrics")).text
+            done = await asyncio.to_thread(lambda: fluxa("metrics", "check", "--json", home=tmp_path))
     assert [answer.status_code for answer in answers] == [202, 202, 202]
     spans = {ids(span)[1]: span for span in tap.spans}
     for name, story, above in (
@@ -71,6 +72,8 @@ async def test_each_event_has_one_trace_from_the_request_to_its_storing(tmp_path
     linked = {link.span_id.hex() for one in tap.named("flush events") for link in one.links}
     assert {ids(span)[1] for span in tap.named("send events")} <= linked
     assert "fluxa_tracing_enabled 1.0" in scraped
+    (exporters,) = (one for one in json.loads(done.stdout)["checks"] if one["check"] == "trace_export")
+    assert (exporters["verdict"], exporters["said"]) == ("ok", "on in all 4, exporters up")
 
 
 _QUEUE = "package_generation"

@@ -101,9 +101,14 @@ async def test_a_trace_that_is_not_kept_upstream_is_not_told_of(tap: Tap) -> Non
             return None
 
         await shop.producer.send("orders", [1], headers={"traceparent": f"00-{'a' * 32}-{'b' * 16}-00"})
-        unkept = otlp.begin(SpanName.SERVE, "GET /", parent=f"00-{'a' * 32}-{'b' * 16}-00")
-        assert unkept.traceparent.endswith("-00")
+        place = f"00-{'a' * 32}-{'b' * 16}-00"
+        unkept = otlp.begin(SpanName.SERVE, "GET /", parent=place)
+        assert unkept.traceparent == place
+        unkept.note({"a": 1})
+        unkept.failed("Internal")
         unkept.end()
+        for odd in ("", "nonsense", f"00-{'0' * 32}-{'b' * 16}-00-"):
+            assert otlp.begin(SpanName.SERVE, "GET /", parent=odd).traceparent != odd, "no place decides nothing"
         async with shop.running():
             await shop.empty("orders")
         await otlp.flush()
