@@ -68,7 +68,7 @@ def test_the_settings_tune_queues_and_declare_new_ones(folder: Path) -> None:
     assert pulse.retry.class_of("ProviderRejected") is RetryClass.TRANSIENT
     assert (pulse.breaker.failures, pulse.watermarks.depth, pulse.watermarks.dead) == (2, 50, 0)
     assert registry.get("letters").keys == KeyRule(limit=1, ordered=True)
-    assert registry.key_rules.keys() == {"letters", "resend_contacts"}
+    assert registry.key_rules.keys() == {"letters", "resend_contacts", "alarm_notify"}
 
 
 def test_a_queue_tuned_wrongly_is_refused_by_name(folder: Path) -> None:
