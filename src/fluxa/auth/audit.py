@@ -14,7 +14,7 @@ class Act:
 
     Attributes:
         tenant: in whose ledger it belongs.
-        actor: who did it: `user:ID`, `key:ID`, `cli`, `cron`, `system`.
+        actor: who did it: `user:ID`, `key:ID`, `cli:USER`, `cron`, `system`.
         action: what, as `noun.verb` in the past: `session.revoked`, `binding.changed`.
         subject: to what, as `noun:id`.
         detail: more of it, as JSON; never a secret.

@@ -5,7 +5,7 @@ import datetime as dt
 import statistics
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -187,6 +187,21 @@ async def test_an_address_is_locked_over_many_names_and_not_cleared_by_an_accoun
             await house.login()
     assert await house.refused("u99@example.com") == ErrorCode.OVERLOADED
     assert (await house.login(came=From("192.0.2.8", "", CAME.correlation_id))).user.name == "ada@example.com"
+
+
+async def test_addresses_of_one_ipv6_network_are_counted_as_one_and_embedded_ipv4_by_itself(house: House) -> None:
+    """A customer has 2^64 addresses of IPv6: each a new one would be no lock at all."""
+    await house.ada()
+
+    def refused(name: str, address: str) -> Awaitable[str]:
+        return house.refused(name, From(address, "", CAME.correlation_id))
+
+    for turn in range(20):
+        assert await refused(f"u{turn}@example.com", f"2001:db8::{turn:x}") == ErrorCode.UNAUTHENTICATED
+        assert await refused(f"v{turn}@example.com", f"::ffff:192.0.2.{turn}") == ErrorCode.UNAUTHENTICATED
+    assert await refused("u99@example.com", "2001:db8::ffff:1:2:3") == ErrorCode.OVERLOADED
+    assert await refused("u98@example.com", "2001:db8:0:1::1") == ErrorCode.UNAUTHENTICATED
+    assert await refused("u97@example.com", "::ffff:192.0.2.99") == ErrorCode.UNAUTHENTICATED
 
 
 async def test_a_lock_is_ended_by_an_operator(house: House) -> None:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from fluxa.auth.sessions import NewSession
 from fluxa.auth.sessions.postgres_store import PostgresSessions
+from fluxa.cli.commands.ground import actor
 from fluxa.cli.main import app as commands
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.ids import Tenant
@@ -46,9 +47,9 @@ async def test_users_are_made_listed_and_changed_by_commands(database: Database,
 
     acts = await database.fetch("select action, actor from fluxa.ledger order by number")
     assert [(row["action"], row["actor"]) for row in acts] == [
-        ("user.created", "cli"),
-        ("user.changed", "cli"),
-        ("user.changed", "cli"),
+        ("user.created", actor()),
+        ("user.changed", actor()),
+        ("user.changed", actor()),
     ]
 
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from fluxa.auth.keys.api_keys import ApiKeys
 from fluxa.auth.keys.key_guard import KeyGuard
 from fluxa.auth.roles import OPERATORS, Role
+from fluxa.cli.commands.ground import actor
 from fluxa.cli.main import app as commands
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.ids import Tenant
@@ -54,9 +55,9 @@ async def test_keys_are_listed_succeeded_and_ended_by_commands(database: Databas
     assert "retired" in await _fluxa(database, tmp_path, "jwt", "list")
     acts = await database.fetch("select action, actor from fluxa.ledger order by number")
     assert [(row["action"], row["actor"]) for row in acts] == [
-        ("signing_key.created", "cli"),
-        ("signing_key.created", "cli"),
-        ("signing_key.retired", "cli"),
+        ("signing_key.created", actor()),
+        ("signing_key.created", actor()),
+        ("signing_key.retired", actor()),
     ]
 
 

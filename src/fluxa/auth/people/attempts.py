@@ -6,6 +6,7 @@ An attempt is counted before the password is looked at, so that a thousand at on
 import datetime as dt
 import enum
 import hashlib
+import ipaddress
 from dataclasses import dataclass
 
 from fluxa.kernel.clock import Clock
@@ -15,6 +16,9 @@ from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
 
 _SQL = sql.load("fluxa.auth.people", "attempts.sql")
+
+
+_SITE_BITS = 64
 
 
 class Counted(enum.StrEnum):
@@ -30,7 +34,7 @@ class AttemptLimits:
 
     Attributes:
         name_free: attempts for one name before it is locked, whoever has that name or nobody.
-        address_free: attempts from one address before it is locked; many people may share one.
+        address_free: attempts from one address, or one /64 of IPv6, before it is locked; many people may share one.
         base_s: seconds of the first lock; each further attempt doubles them.
         cap_s: the longest lock in seconds.
         forget_s: seconds without an attempt after which counting begins anew.
@@ -63,7 +67,7 @@ class Attempts:
         Raises:
             FluxaError: `Overloaded` with the time left, if the name or the address is locked: known name or not.
         """
-        for counted, key in ((Counted.ADDRESS, address), (Counted.NAME, name)):
+        for counted, key in ((Counted.ADDRESS, _site(address)), (Counted.NAME, name)):
             if not await self._take(counted, key):
                 until = await self._database.fetch_value(_SQL["locked_until"], counted, _digest(key))
                 left_s = 1.0 if until is None else max(1.0, (until - self._clock.now()).total_seconds())
@@ -76,7 +80,7 @@ class Attempts:
 
         An address is not cleared: who has one account of his own could else try the others' for ever.
         """
-        await tx.execute(_SQL["give_back"], _digest(address), self._clock.now(), self._limits.address_free)
+        await tx.execute(_SQL["give_back"], _digest(_site(address)), self._clock.now(), self._limits.address_free)
         await self.clear(tx, name)
 
     async def clear(self, tx: Transaction, name: str) -> bool:
@@ -102,6 +106,17 @@ class Attempts:
             limits.pruned,
         )
         return taken is not None
+
+
+def _site(address: str) -> str:
+    """An address as it is counted: of IPv6 the network of a site, of which one customer has all addresses."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address  # a Unix socket has none
+    if not isinstance(known, ipaddress.IPv6Address):
+        return str(known)
+    return str(known.ipv4_mapped or ipaddress.ip_network((known, _SITE_BITS), strict=False))
 
 
 def _digest(key: str) -> bytes:

@@ -59,7 +59,7 @@ async def opened(settings: Settings, command: str) -> AsyncIterator[Ground]:
 
 def noted(settings: Settings, database: Database, action: str, subject: str, **detail: object) -> Also:
     """What writes down, in the transaction of a verb, that it was asked for here."""
-    act = Act(Tenant(settings.default_tenant), f"cli:{whoami()}", action, subject, detail)
+    act = Act(Tenant(settings.default_tenant), actor(), action, subject, detail)
     return lambda tx: Ledger(database).record(tx, act)
 
 
@@ -75,3 +75,8 @@ def whoami() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a user id without a name, as in a container
         return "command line"
+
+
+def actor() -> str:
+    """The same as the audit log names who acted."""
+    return f"cli:{whoami()}"

@@ -13,7 +13,7 @@ from fluxa.auth.keys.api_keys import OVERLAP_S, ApiKeys, NewApiKey
 from fluxa.auth.roles import Role
 from fluxa.auth.scopes import GRANTED
 from fluxa.cli import output
-from fluxa.cli.commands.ground import whoami
+from fluxa.cli.commands.ground import actor
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import ErrorCode
 from fluxa.operations.ledger import Ledger
@@ -61,7 +61,7 @@ def create(
                 narrowed=scope or (),
                 expires_in_s=_seconds(expires_in_days),
                 account=service_account,
-                by=f"cli:{whoami()}",
+                by=actor(),
             )
 
     made = asyncio.run(make())
@@ -136,9 +136,7 @@ def rotate(
 
     async def change() -> tuple[str, dict[str, object]]:
         async with _keys(settings) as keys:
-            done = await keys.rotate(
-                key_id, overlap_s=overlap_s, expires_in_s=_seconds(expires_in_days), by=f"cli:{whoami()}"
-            )
+            done = await keys.rotate(key_id, overlap_s=overlap_s, expires_in_s=_seconds(expires_in_days), by=actor())
         until = output.moment(done.old_until)
         return until, {
             "key_id": done.key_id,
@@ -167,7 +165,7 @@ def revoke(context: typer.Context, key_id: KeyId) -> None:
 
     async def end() -> bool:
         async with _keys(settings) as keys:
-            return await keys.revoke(key_id, by=f"cli:{whoami()}")
+            return await keys.revoke(key_id, by=actor())
 
     if not asyncio.run(end()):
         raise CommandError(

@@ -15,9 +15,6 @@ from fluxa.kernel.errors import ErrorCode
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.operations.ledger import Ledger
 
-BY = "cli"
-"""The actor in the audit log."""
-
 
 @contextlib.asynccontextmanager
 async def people(settings: Settings) -> AsyncIterator[People]:

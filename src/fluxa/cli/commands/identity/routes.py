@@ -10,7 +10,7 @@ from fluxa.apps.database import migrated
 from fluxa.apps.settings import Settings
 from fluxa.auth.roles import Role
 from fluxa.cli import output
-from fluxa.cli.commands.ground import whoami
+from fluxa.cli.commands.ground import actor
 from fluxa.cli.errors import stderr
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
@@ -75,7 +75,7 @@ def bind(
         raise FluxaError(ErrorCode.INVALID_REQUEST, "Name the roles, each with --role; or --nobody to close the route.")
     bound = _run(
         output.effective(context).settings,
-        lambda bindings: bindings.bind(route, role or (), by=f"cli:{whoami()}", reason=reason),
+        lambda bindings: bindings.bind(route, role or (), by=actor(), reason=reason),
     )
     if as_json:
         output.print_json(bound)
@@ -86,7 +86,7 @@ def bind(
 @app.command()
 def unbind(context: typer.Context, route: Name) -> None:
     """Let the roles of a route's own row call it again."""
-    _run(output.effective(context).settings, lambda bindings: bindings.unbind(route, by=f"cli:{whoami()}"))
+    _run(output.effective(context).settings, lambda bindings: bindings.unbind(route, by=actor()))
     stderr().print(f"The roles of its row call {route} again.", markup=False)
 
 

@@ -13,7 +13,7 @@ from fluxa.auth.keys.accounts import ServiceAccount, ServiceAccounts
 from fluxa.auth.keys.api_keys import ApiKeys
 from fluxa.auth.roles import Role
 from fluxa.cli import output
-from fluxa.cli.commands.ground import whoami
+from fluxa.cli.commands.ground import actor
 from fluxa.cli.errors import stderr
 from fluxa.operations.ledger import Ledger
 
@@ -42,7 +42,7 @@ def create(
 
     async def make() -> ServiceAccount:
         async with _accounts(settings) as accounts:
-            return await accounts.create(tenant or settings.default_tenant, name, role=role, by=f"cli:{whoami()}")
+            return await accounts.create(tenant or settings.default_tenant, name, role=role, by=actor())
 
     made = asyncio.run(make())
     if as_json:
@@ -93,7 +93,7 @@ def disable(context: typer.Context, name: Name, tenant: Tenant = None) -> None:
 
     async def end() -> int:
         async with _accounts(settings) as accounts:
-            return await accounts.disable(tenant or settings.default_tenant, name, by=f"cli:{whoami()}")
+            return await accounts.disable(tenant or settings.default_tenant, name, by=actor())
 
     ended = asyncio.run(end())
     stderr().print(f"Service account {name} is disabled; {ended} of its keys have ended.", markup=False)
@@ -106,7 +106,7 @@ def enable(context: typer.Context, name: Name, tenant: Tenant = None) -> None:
 
     async def begin() -> None:
         async with _accounts(settings) as accounts:
-            await accounts.enable(tenant or settings.default_tenant, name, by=f"cli:{whoami()}")
+            await accounts.enable(tenant or settings.default_tenant, name, by=actor())
 
     asyncio.run(begin())
     stderr().print(f"Service account {name} is enabled.", markup=False)

@@ -8,7 +8,8 @@ import typer
 from fluxa.apps.settings import Settings
 from fluxa.auth.sessions import Session
 from fluxa.cli import output
-from fluxa.cli.commands.identity.people import BY, people
+from fluxa.cli.commands.ground import actor
+from fluxa.cli.commands.identity.people import people
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import ErrorCode
 
@@ -63,7 +64,7 @@ def delete(
 
 async def _delete(settings: Settings, session_id: str) -> bool:
     async with people(settings) as at:
-        return await at.users.end_session(session_id, by=BY)
+        return await at.users.end_session(session_id, by=actor())
 
 
 @app.command("delete-user")
@@ -75,4 +76,4 @@ def delete_user(context: typer.Context, name: Name) -> None:
 
 async def _delete_user(settings: Settings, name: str) -> int:
     async with people(settings) as at:
-        return await at.users.end_sessions((await at.users.find(name)).user_id, by=BY)
+        return await at.users.end_sessions((await at.users.find(name)).user_id, by=actor())

@@ -11,7 +11,8 @@ from fluxa.apps.settings import Settings
 from fluxa.auth.people.users import User
 from fluxa.auth.roles import Role
 from fluxa.cli import output
-from fluxa.cli.commands.identity.people import BY, new_password, people
+from fluxa.cli.commands.ground import actor
+from fluxa.cli.commands.identity.people import new_password, people
 from fluxa.cli.errors import stderr
 from fluxa.kernel import json
 
@@ -34,7 +35,7 @@ def create(
     password = new_password()
 
     async def work(at: People) -> User:
-        return await at.users.create(tenant or settings.default_tenant, name, password, role=role, by=BY)
+        return await at.users.create(tenant or settings.default_tenant, name, password, role=role, by=actor())
 
     _told(_run(settings, work), "is there", as_json=as_json)
 
@@ -118,7 +119,7 @@ def passwd(context: typer.Context, name: Name, as_json: output.AsJson = False) -
     password = new_password()
 
     async def work(at: People) -> User:
-        return await at.users.set_password((await at.users.find(name)).user_id, password, by=BY)
+        return await at.users.set_password((await at.users.find(name)).user_id, password, by=actor())
 
     _told(_run(settings, work), "has another password; all sessions have ended", as_json=as_json)
 
@@ -128,7 +129,7 @@ def unlock(context: typer.Context, name: Name) -> None:
     """End the lock that failed logins have put on a user's name."""
 
     async def work(at: People) -> bool:
-        return await at.users.unlock(name, by=BY)
+        return await at.users.unlock(name, by=actor())
 
     cleared = _run(output.effective(context).settings, work)
     stderr().print(f"{name} may try again." if cleared else f"Nothing was held against {name}.", markup=False)
@@ -144,7 +145,7 @@ def _change(
     disabled: bool | None = None,
 ) -> None:
     async def work(at: People) -> User:
-        return await at.users.change((await at.users.find(name)).user_id, by=BY, role=role, disabled=disabled)
+        return await at.users.change((await at.users.find(name)).user_id, by=actor(), role=role, disabled=disabled)
 
     _told(_run(output.effective(context).settings, work), done, as_json=as_json)
 

@@ -10,7 +10,7 @@ from fluxa.apps.database import migrated
 from fluxa.apps.operations.alarms import alarm_rules, targets_of
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
-from fluxa.cli.commands.ground import opened, whoami
+from fluxa.cli.commands.ground import actor, opened
 from fluxa.cli.commands.operations import alarm_words
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.clock import SystemClock
@@ -83,7 +83,7 @@ def ack(
 ) -> None:
     """Take on an alarm that fires: it is told no more until it is over."""
     rule = rule_named(alarm_rules(output.effective(context).settings), name)
-    subjects = _with_store(context, lambda store: store.ack(rule.name, subject, by=whoami(), note=note))
+    subjects = _with_store(context, lambda store: store.ack(rule.name, subject, by=actor(), note=note))
     stderr().print(
         f"{rule.name} is yours{_listed(subjects)}. First: {rule.action_for(subjects[0] if len(subjects) == 1 else '')}",
         markup=False,
@@ -94,7 +94,7 @@ def ack(
 def unack(context: typer.Context, name: Name, subject: Subject = None) -> None:
     """Give an alarm back: it is told again."""
     rule = rule_named(alarm_rules(output.effective(context).settings), name)
-    subjects = _with_store(context, lambda store: store.unack(rule.name, subject, by=whoami()))
+    subjects = _with_store(context, lambda store: store.unack(rule.name, subject, by=actor()))
     stderr().print(f"{rule.name} is nobody's{_listed(subjects)}.", markup=False)
 
 
@@ -109,7 +109,7 @@ def silence(
     """Tell nothing of an alarm for a while; it is looked at all the same."""
     rule = None if name is None else rule_named(alarm_rules(output.effective(context).settings), name).name
     made = _with_store(
-        context, lambda store: store.silence(rule, subject, by=whoami(), reason=reason, for_s=_seconds(for_))
+        context, lambda store: store.silence(rule, subject, by=actor(), reason=reason, for_s=_seconds(for_))
     )
     stderr().print(
         f"{rule or 'All alarms'} silenced until {output.moment(made.ends_at)}; "
@@ -124,7 +124,7 @@ def unsilence(
     silence_id: Annotated[int, typer.Argument(metavar="SILENCE", help="As fluxa alarm silences shows it.")],
 ) -> None:
     """End a silence now."""
-    _with_store(context, lambda store: store.unsilence(silence_id, by=whoami()))
+    _with_store(context, lambda store: store.unsilence(silence_id, by=actor()))
     stderr().print(f"Silence {silence_id} has ended.", markup=False)
 
 
@@ -199,7 +199,7 @@ async def _send_test(settings: Settings) -> list[str]:
         return await send_test(
             Producer(on.backend, on.registry, clock),
             targets_of(settings),
-            by=whoami(),
+            by=actor(),
             now=clock.now(),
             runbook_url=settings.runbook_url,
         )

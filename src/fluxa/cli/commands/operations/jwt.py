@@ -14,12 +14,12 @@ from fluxa.apps.stack import home
 from fluxa.auth.tokens import SigningKeys
 from fluxa.auth.tokens.signing_keys import OVERLAP_S
 from fluxa.cli import output
+from fluxa.cli.commands.ground import actor
 from fluxa.cli.errors import CommandError, stderr
 from fluxa.kernel.errors import ErrorCode
 from fluxa.operations.ledger import Ledger
 
 T = TypeVar("T")
-_BY = "cli"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Keys that sign access tokens.")
 
@@ -58,7 +58,7 @@ def rotate(
     as_json: output.AsJson = False,
 ) -> None:
     """Make a new key; it is published at once, signs after the overlap, and no token of the old one fails."""
-    made = _run(output.effective(context).settings, lambda keys: keys.rotate(overlap_s=overlap_s, by=_BY))
+    made = _run(output.effective(context).settings, lambda keys: keys.rotate(overlap_s=overlap_s, by=actor()))
     if as_json:
         output.print_json(made)
         return
@@ -68,7 +68,7 @@ def rotate(
 @app.command()
 def retire(context: typer.Context, kid: Annotated[str, typer.Argument(help="As fluxa jwt list shows it.")]) -> None:
     """End a key at once, and every token it signed: for a key that somebody else may have."""
-    ended = _run(output.effective(context).settings, lambda keys: keys.retire(kid, by=_BY))
+    ended = _run(output.effective(context).settings, lambda keys: keys.retire(kid, by=actor()))
     if ended is None:
         raise CommandError(
             ErrorCode.NOT_FOUND, f"There is no key {kid} to retire.", action="See fluxa jwt list for the keys."

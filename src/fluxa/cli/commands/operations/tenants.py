@@ -8,7 +8,7 @@ import typer
 from fluxa.apps.database import migrated
 from fluxa.apps.settings import Settings
 from fluxa.cli import output
-from fluxa.cli.commands.ground import whoami
+from fluxa.cli.commands.ground import actor
 from fluxa.cli.errors import FAILED, stderr
 from fluxa.kernel.ids import Tenant
 from fluxa.operations.ledger import Ledger
@@ -82,7 +82,7 @@ async def _repair(settings: Settings, *, yes: bool) -> Repair:
         if not yes:
             return await planned_by(database)
         tenant = Tenant(settings.default_tenant)
-        return await repaired_by(database, Ledger(database), tenant=tenant, by=f"cli:{whoami()}")
+        return await repaired_by(database, Ledger(database), tenant=tenant, by=actor())
 
 
 async def _check(settings: Settings) -> list[Finding]:
