@@ -1,6 +1,7 @@
 """The rows of logins and users, for the process that serves them. Not: what they do (station and auth)."""
 
 from fluxa.apps.serving.ground import Ground
+from fluxa.apps.serving.oidc import open_outside
 from fluxa.apps.serving.people import know_people
 from fluxa.station.identity.routes import IdentityDoor, routes
 from fluxa.web.routes import Route
@@ -16,5 +17,6 @@ def identity_routes(on: Ground) -> tuple[Route, ...]:
         tokens=on.identity.tokens,
         ttl_s=on.settings.access_token_ttl_s,
         addresses=on.addresses,
+        outside=open_outside(on, people),
     )
     return routes(door)

@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from fluxa.apps.settings.metrics import MetricsSettings
-from fluxa.apps.settings.tables.issuers import JwtIssuer, check_issuers
+from fluxa.apps.settings.tables.issuers import JwtIssuer, check_issuers, is_safe
+from fluxa.auth.roles import Role
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
 _SECRET = {"secret": True}
@@ -51,6 +52,32 @@ class IdentitySettings(MetricsSettings, frozen=True, kw_only=True, forbid_unknow
     jwt_audience: Annotated[
         str, Meta(min_length=1, max_length=200, description="For whom they are made: their aud.")
     ] = "fluxa"
+    oidc_issuer: Annotated[
+        str | None,
+        Meta(
+            description="OpenID provider through which people log in too, as its tokens name it. None: by "
+            "password only."
+        ),
+    ] = None
+    oidc_client_id: Annotated[str, Meta(max_length=255, description="What that provider calls this installation.")] = ""
+    oidc_client_secret: Annotated[
+        str | None,
+        Meta(description="Proves this installation to that provider. None: it asks for none.", extra=_SECRET),
+    ] = None
+    oidc_redirect_url: Annotated[
+        str,
+        Meta(
+            max_length=2048,
+            description="Where it sends browsers back to, as registered there: the station's /api/auth/oidc/callback.",
+        ),
+    ] = ""
+    oidc_default_role: Annotated[
+        str | None,
+        Meta(
+            description="Role of the users that are made, in default_tenant, for people whom the provider knows and "
+            "nobody here. None: none is made."
+        ),
+    ] = None
     jwt_issuers: Annotated[
         dict[str, JwtIssuer],
         Meta(
@@ -69,4 +96,18 @@ def check_identity(settings: IdentitySettings) -> None:
                 f"secret_key has a secret of {len(secret.strip())} characters; it needs {_SECRET_KEY_MIN}. Make one "
                 "with: openssl rand -hex 32",
             )
+    _check_oidc(settings)
     check_issuers(settings.jwt_issuers, own=settings.jwt_issuer)
+
+
+def _check_oidc(settings: IdentitySettings) -> None:
+    if settings.oidc_issuer is None:
+        return
+    for name in ("oidc_client_id", "oidc_redirect_url"):
+        if not getattr(settings, name):
+            raise FluxaError(ErrorCode.CONFIGURATION, f"oidc_issuer is set, and {name} is not.")
+    for name in ("oidc_issuer", "oidc_redirect_url"):
+        if not is_safe(getattr(settings, name)):
+            raise FluxaError(ErrorCode.CONFIGURATION, f"{name} must be https://host/path, except on this machine.")
+    if settings.oidc_default_role is not None and settings.oidc_default_role not in set(Role):
+        raise FluxaError(ErrorCode.CONFIGURATION, f"oidc_default_role is one of {', '.join(sorted(Role))}.")

@@ -1,6 +1,6 @@
 """Logging in, and exchanging refresh tokens. Not: how many may be tried (attempts), or access tokens (tokens)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fluxa.auth.audit import Act, Audit
 from fluxa.auth.people import refresh
@@ -14,6 +14,7 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import CorrelationId
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
+from fluxa.postgres.transaction import Transaction
 from fluxa.telemetry.catalogue import Hook, RefreshReused, silent
 
 _SQL = sql.load("fluxa.auth.people", "users.sql")
@@ -96,10 +97,35 @@ class Logins:
             user, now = user_of(row), self._clock.now()
             await self._attempts.succeeded(tx, form, came.address)
             await tx.execute(_SQL["note_login"], user.user_id, now, renewed)
-            new = NewSession(user.user_id, user.tenant, came.address, came.agent)
-            session = await self._sessions.create(new, tx=tx)
-            token = await refresh.issue(tx, session, now)
-            await self._audit.record(tx, self._act(user, session.session_id, "session.created", came))
+            return await self._open(tx, user, came)
+
+    async def begin(self, tx: Transaction, user_id: str, came: From, *, through: str) -> Login:
+        """Begin a session for a user whom somebody else has proved.
+
+        Args:
+            tx: the transaction in which that was looked up.
+            user_id: who.
+            came: where from.
+            through: who has proved it; stands in the audit log.
+
+        Raises:
+            FluxaError: `Unauthenticated` for a user who is disabled.
+        """
+        row = await tx.fetch_row(_SQL["lock_user"], user_id)
+        if row is None or row["disabled"]:
+            raise FluxaError(ErrorCode.UNAUTHENTICATED, "The user is disabled.")
+        user = user_of(row)
+        await tx.execute(_SQL["note_login"], user.user_id, self._clock.now(), None)
+        return await self._open(tx, user, came, through)
+
+    async def _open(self, tx: Transaction, user: User, came: From, through: str = "") -> Login:
+        new = NewSession(user.user_id, user.tenant, came.address, came.agent)
+        session = await self._sessions.create(new, tx=tx)
+        token = await refresh.issue(tx, session, self._clock.now())
+        act = self._act(user, session.session_id, "session.created", came)
+        if through:
+            act = replace(act, detail={**act.detail, "through": through})
+        await self._audit.record(tx, act)
         return Login(user, session, token)
 
     async def refresh(self, token: str, came: From) -> Login:

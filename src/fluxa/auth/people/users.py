@@ -83,6 +83,20 @@ class Users:
             await self._record(tx, user, by, "user.created", {"role": role})
         return user
 
+    async def admit(self, tx: Transaction, tenant: str, name: str, *, role: Role, by: str) -> User | None:
+        """Make a user without a password, who comes by another way; the one of that name, if there is one by now."""
+        row = await tx.fetch_row(_SQL["insert_user"], uuid7(), tenant, name, role, None, self._clock.now())
+        if row is None:
+            return await self.lock(tx, name)
+        user = user_of(row)
+        await self._record(tx, user, by, "user.created", {"role": role})
+        return user
+
+    async def lock(self, tx: Transaction, name: str) -> User | None:
+        """The user of a normalised name, kept from being changed until the transaction ends."""
+        row = await tx.fetch_row(_SQL["lock_user_by_name"], name)
+        return None if row is None else user_of(row)
+
     async def get(self, user_id: str) -> User:
         """A user.
 

@@ -131,14 +131,18 @@ class OutsideIssuer:
             RefusedTokenError: the token is not valid.
             FluxaError: `ProviderUnavailable`, when the issuer's keys cannot be had and none are remembered.
         """
-        key = await self._key(token.kid)
-        if key is None:
-            raise RefusedTokenError(Refusal.ALGORITHM if token.algorithm == "none" else Refusal.UNKNOWN_KEY)
-        jws.check_signature(token, key)
+        await self.check_signature(token)
         if token.type not in self._terms.types:
             raise RefusedTokenError(Refusal.TYPE)
         claims.check(claims.times_of(token.payload), audience=self._terms.audience, now_s=now_s)
         return bearer_of(claims.all_claims(token.payload), self._terms)
+
+    async def check_signature(self, token: Signed) -> None:
+        """Refuse what none of the issuer's keys signed; what it says is not looked at. Raises as `verify` does."""
+        key = await self._key(token.kid)
+        if key is None:
+            raise RefusedTokenError(Refusal.ALGORITHM if token.algorithm == "none" else Refusal.UNKNOWN_KEY)
+        jws.check_signature(token, key)
 
     async def _key(self, kid: str) -> PublicKey | None:
         now_s = self._clock.monotonic()

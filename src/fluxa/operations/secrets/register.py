@@ -96,6 +96,14 @@ REGISTER: Final = (
         "each at least 32 characters, with commas between",
     ),
     Secret(
+        "oidc_client_secret",
+        "proves this installation to the OpenID provider that people log in through",
+        "the provider, where the installation is registered",
+        "the provider must not ask for one",
+        _TEXT,
+        "at least 16 characters",
+    ),
+    Secret(
         "cron_secrets",
         "sign the calls of cron jobs",
         _MADE,

@@ -105,22 +105,30 @@ class LoginRows:
         )
 
     async def _answer(self, send: Send, login: Login) -> None:
-        user, session = login.user, login.session
-        principal = Principal(
-            user.tenant, user.name, user.role, Kind.USER, subject=user.user_id, session_id=session.session_id
-        )
-        pair = TokenPair(
-            access_token=await self.tokens.mint(principal, ttl_s=self.ttl_s),
-            token_type="Bearer",  # noqa: S106 - OAuth's word for it
-            expires_in=int(self.ttl_s),
-            refresh_token=login.refresh_token,
-            session_id=session.session_id,
-        )
-        await send_response(send, json_response(pair))
+        await send_response(send, json_response(await pair_of(self.tokens, self.ttl_s, login)))
 
     def _from(self, call: Call, scope: Scope) -> From:
         agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
         return From(self.addresses.of(scope), agent.decode("latin-1"), call.correlation_id)
+
+
+async def pair_of(tokens: Tokens, ttl_s: float, login: Login) -> TokenPair:
+    """What somebody who is logged in is given.
+
+    Raises:
+        FluxaError: `Configuration`, without a key to sign with; an outage.
+    """
+    user, session = login.user, login.session
+    principal = Principal(
+        user.tenant, user.name, user.role, Kind.USER, subject=user.user_id, session_id=session.session_id
+    )
+    return TokenPair(
+        access_token=await tokens.mint(principal, ttl_s=ttl_s),
+        token_type="Bearer",  # noqa: S106 - OAuth's word for it
+        expires_in=int(ttl_s),
+        refresh_token=login.refresh_token,
+        session_id=session.session_id,
+    )
 
 
 _JSON = "application/json"

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.jwk import OKPKey
 
 from fluxa.apps.serving.people import know_people
+from fluxa.auth.keys.accounts import ServiceAccounts
 from fluxa.auth.keys.api_keys import ApiKeys
 from fluxa.auth.roles import Role
 from fluxa.auth.scopes import GRANTED
@@ -154,7 +155,16 @@ async def _ended(database: Database) -> dict[str, str]:
     expired = await ApiKeys(database, clock=long_ago).create(OURS, "expired", role=Role.ADMIN, expires_in_s=60)
     rotated = await keys.create(OURS, "rotated", role=Role.ADMIN)
     await keys.rotate(rotated.key.key_id, overlap_s=0)
-    return {"revoked": revoked.token, "expired": expired.token, "old secret of a": rotated.token}
+    accounts = ServiceAccounts(database, keys, Ledger(database))
+    await accounts.create(OURS, "gone", role=Role.ADMIN, by="cli")
+    owned = await keys.create(OURS, "owned", account="gone")
+    await accounts.disable(OURS, "gone", by="cli")
+    return {
+        "revoked": revoked.token,
+        "expired": expired.token,
+        "old secret of a": rotated.token,
+        "disabled service account's": owned.token,
+    }
 
 
 def _fixed(headers: Headers) -> Callable[[Row], Awaitable[Headers]]:

@@ -125,6 +125,8 @@ EXPECTED: dict[str, dict[str, Row]] = {
         "jwks": _open("GET /.well-known/jwks.json"),
         "auth_login": _open("POST /api/auth/login", 400),
         "auth_refresh": _open("POST /api/auth/refresh", 400),
+        "auth_oidc_start": _open("GET /api/auth/oidc/start", 404),
+        "auth_oidc_callback": _open("GET /api/auth/oidc/callback", 404),
         "auth_me": _all("GET /api/auth/me", 200, ALL, "own"),
         "auth_logout": _person("POST /api/auth/logout", 204),
         "auth_sessions": _person("GET /api/auth/sessions", 200),

@@ -54,8 +54,7 @@ def check_issuers(issuers: Mapping[str, JwtIssuer], *, own: str) -> None:
     if len(set(names)) < len(names):
         raise FluxaError(ErrorCode.CONFIGURATION, "Two of jwt_issuer and jwt_issuers have the same issuer.")
     for name, one in issuers.items():
-        url = urllib.parse.urlsplit(one.jwks_url)
-        if not url.hostname or url.username or (url.scheme != "https" and not _is_here(url)):
+        if not is_safe(one.jwks_url):
             raise FluxaError(
                 ErrorCode.CONFIGURATION,
                 f"jwt_issuers.{name}: jwks_url must be https://host/path: whoever can change the keys on their way can "
@@ -65,6 +64,12 @@ def check_issuers(issuers: Mapping[str, JwtIssuer], *, own: str) -> None:
             raise FluxaError(
                 ErrorCode.CONFIGURATION, f"jwt_issuers.{name} needs either a tenant, or a tenant_claim that names it."
             )
+
+
+def is_safe(address: str) -> bool:
+    """Whether nobody can change on its way what is fetched there."""
+    url = urllib.parse.urlsplit(address)
+    return bool(url.hostname) and not url.username and (url.scheme == "https" or _is_here(url))
 
 
 def _is_here(url: urllib.parse.SplitResult) -> bool:
