@@ -116,8 +116,9 @@ class AlarmDoor:
 
     async def _views(self) -> list[AlarmView]:
         silences = await self.store.silences()
-        rules = {rule.name: RuleView.of(rule, self.runbook_url) for rule in self.rules}
-        return [AlarmView.of(one, rules.get(one.alarm), silences) for one in await self.store.all()]
+        rules = {rule.name: rule for rule in self.rules}
+        alarms = await self.store.all()
+        return [AlarmView.of(one, rules.get(one.alarm), silences, self.runbook_url) for one in alarms]
 
 
 def _caller(call: Call) -> str:

@@ -75,11 +75,12 @@ class RuleView(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool
 
     @classmethod
-    def of(cls, rule: Rule, runbook_url: str) -> "RuleView":
-        """As it is shown."""
-        names = [name for name in cls.__struct_fields__ if name != "runbook_url"]
+    def of(cls, rule: Rule, runbook_url: str, subject: str = "") -> "RuleView":
+        """As it is shown, of one subject or of any."""
+        names = [name for name in cls.__struct_fields__ if name not in ("runbook_url", "first_action")]
         values = {name: getattr(rule, name) for name in names}
-        return cls(**values, runbook_url=link(rule.runbook, runbook_url))
+        first_action = rule.action_for(subject)
+        return cls(**values, first_action=first_action, runbook_url=link(rule.runbook, runbook_url))
 
 
 class AlarmView(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,8 +113,8 @@ class AlarmView(msgspec.Struct, frozen=True, kw_only=True):
     rule: RuleView | None
 
     @classmethod
-    def of(cls, alarm: Alarm, rule: RuleView | None, silences: list[Silence]) -> "AlarmView":
-        """As it is shown."""
+    def of(cls, alarm: Alarm, rule: Rule | None, silences: list[Silence], runbook_url: str) -> "AlarmView":
+        """As it is shown; what to do first is said for its subject."""
         standing = alarm.standing
         return cls(
             alarm=alarm.alarm,
@@ -126,7 +127,7 @@ class AlarmView(msgspec.Struct, frozen=True, kw_only=True):
             acked_by=alarm.acked_by,
             ack_note=alarm.ack_note,
             silenced=any(one.covers(alarm.alarm, alarm.subject) for one in silences),
-            rule=rule,
+            rule=None if rule is None else RuleView.of(rule, runbook_url, alarm.subject),
         )
 
 
