@@ -1,5 +1,6 @@
 """Logging in through an OpenID provider at a real station: the right way once, and each wrong way refused."""
 
+import asyncio
 import contextlib
 import hmac
 import urllib.parse
@@ -12,9 +13,11 @@ import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+from typer.testing import CliRunner
 
 from fluxa.apps import settings
 from fluxa.auth.roles import Role
+from fluxa.cli.main import app as commands
 from fluxa.kernel import json
 from fluxa.kernel.errors import FluxaError
 from fluxa.postgres.pool import Database
@@ -294,3 +297,31 @@ async def test_without_a_provider_the_routes_say_how_to_switch_it_on(
 def test_settings_that_cannot_work_are_refused(tmp_path: Path, given: dict[str, str], match: str) -> None:
     with pytest.raises(FluxaError, match=match):
         settings.load({"home": str(tmp_path), **given}, environment={}, working_folder=tmp_path)
+
+
+async def test_operators_link_and_unlink_who_the_provider_cannot_name(
+    database: Database, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    async with opened(database, tmp_path, unused_tcp_port) as (here, outside):
+        client, set_ = here.clients[0], f"oidc_issuer={outside.url}"
+        ada = await here.user("ada@example.org", Role.ANALYST)
+
+        async def fluxa(*words: str) -> str:
+            given = ["--home", str(tmp_path), "--set", f"database_url={database.config.url}"]
+            given += ["--set", set_, "--set", "oidc_client_id=x", "--set", "oidc_redirect_url=https://a.example/b"]
+            found = await asyncio.to_thread(CliRunner().invoke, commands, [*given, *words])
+            return f"{found.exit_code} {found.output}"
+
+        outside.person = {"sub": "ada-7"}
+        assert (await login(client)).status_code == 403
+        assert (await fluxa("user", "link", "ada@example.org", "ada-7")).startswith("0 ")
+        assert "linked already" in await fluxa("user", "link", "ada@example.org", "ada-8")
+        pair = (await login(client)).json()
+        me = (await client.get("/api/auth/me", headers=bearing(pair["access_token"]))).json()
+        assert me["subject"] == ada.user_id
+        assert "1 links of ada@example.org are gone" in await fluxa("user", "unlink", "ada@example.org")
+        assert await here.everywhere(pair["access_token"]) == [401]
+        assert (await login(client)).status_code == 403
+        assert (await fluxa("user", "unlink", "bob@example.org")).startswith("4 ")
+    acts = [row["action"] for row in await database.fetch("select action from fluxa.ledger order by number")]
+    assert [act for act in acts if "link" in act] == ["user.linked", "user.unlinked"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fluxa.auth.audit import Audit
 from fluxa.auth.people.attempts import Attempts
 from fluxa.auth.people.logins import Logins
+from fluxa.auth.people.oidc.links import Links
 from fluxa.auth.people.passwords import Passwords
 from fluxa.auth.people.users import Users
 from fluxa.auth.sessions import Sessions
@@ -22,12 +23,14 @@ class People:
         logins: lets them in.
         attempts: what is held against names.
         sessions: who is logged in.
+        links: who people at OpenID providers are here.
     """
 
     users: Users
     logins: Logins
     attempts: Attempts
     sessions: Sessions
+    links: Links
 
 
 def know_people(database: Database, sessions: Sessions, audit: Audit, clock: Clock, *, hook: Hook = silent) -> People:
@@ -37,4 +40,5 @@ def know_people(database: Database, sessions: Sessions, audit: Audit, clock: Clo
     logins = Logins(
         database, passwords=passwords, sessions=sessions, attempts=attempts, audit=audit, clock=clock, hook=hook
     )
-    return People(users, logins, attempts, sessions)
+    links = Links(database, users=users, sessions=sessions, audit=audit, clock=clock)
+    return People(users, logins, attempts, sessions, links)

@@ -15,6 +15,7 @@ from fluxa.cli.commands.ground import actor
 from fluxa.cli.commands.identity.people import new_password, people
 from fluxa.cli.errors import stderr
 from fluxa.kernel import json
+from fluxa.kernel.errors import ErrorCode, FluxaError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, list and change users.")
 
@@ -133,6 +134,36 @@ def unlock(context: typer.Context, name: Name) -> None:
 
     cleared = _run(output.effective(context).settings, work)
     stderr().print(f"{name} may try again." if cleared else f"Nothing was held against {name}.", markup=False)
+
+
+@app.command()
+def link(
+    context: typer.Context,
+    name: Name,
+    subject: Annotated[str, typer.Argument(help="What the provider of oidc_issuer calls the person: the claim sub.")],
+    as_json: output.AsJson = False,
+) -> None:
+    """Say who a user is at the OpenID provider, where its e-mail addresses do not."""
+    settings = output.effective(context).settings
+    issuer = settings.oidc_issuer
+    if issuer is None:
+        raise FluxaError(ErrorCode.CONFIGURATION, "oidc_issuer is not set.")
+
+    async def work(at: People) -> User:
+        return await at.links.link(name, issuer, subject, by=actor())
+
+    _told(_run(settings, work), f"is {subject} at {issuer}", as_json=as_json)
+
+
+@app.command()
+def unlink(context: typer.Context, name: Name) -> None:
+    """Forget who a user is at the OpenID provider; the next login links anew, and all sessions end."""
+
+    async def work(at: People) -> int:
+        return await at.links.unlink(name, by=actor())
+
+    count = _run(output.effective(context).settings, work)
+    stderr().print(f"{count} links of {name} are gone; all sessions have ended.", markup=False)
 
 
 def _change(
