@@ -129,13 +129,13 @@ def _guards(on: Ground) -> Mapping[Auth, Guard]:
     settings = on.settings
     tenant = Tenant(settings.default_tenant)
     cron = CronGuard(_rights(settings), Nonces(on.database), tenant=tenant, clock=on.clock, logger=on.told.logger)
-    webhook = WebhookGuard(_sources(settings), tenant=tenant, clock=on.clock, logger=on.told.logger)
+    webhook = WebhookGuard(webhook_sources(settings), tenant=tenant, clock=on.clock, logger=on.told.logger)
 
     async def use_rights(changed: Settings) -> None:
         cron.use(_rights(changed))
 
     async def use_sources(changed: Settings) -> None:
-        webhook.use(_sources(changed))
+        webhook.use(webhook_sources(changed))
 
     on.rotation.on_change(
         ["cron_secrets", "queue_processor_override_token", "queue_processor_legacy_secret"], use_rights
@@ -154,7 +154,8 @@ def _rights(settings: Settings) -> CronRights:
     )
 
 
-def _sources(settings: Settings) -> Mapping[str, Source]:
+def webhook_sources(settings: Settings) -> Mapping[str, Source]:
+    """Who may send webhooks, with the secrets in force."""
     return {
         name: Source(given.opened(name), given.window_s, given.remember_s)
         for name, given in settings.webhook_secrets.items()

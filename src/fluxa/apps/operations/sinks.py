@@ -4,6 +4,8 @@ import random
 from typing import assert_never
 
 from fluxa.apps.serving.ground import Ground
+from fluxa.apps.serving.rotation import Use
+from fluxa.apps.settings import Settings
 from fluxa.apps.settings.tables.sinks import AuditSink
 from fluxa.operations.ledger.sinks import Sink, SinkKind
 from fluxa.operations.ledger.sinks.cursors import Cursors
@@ -48,21 +50,10 @@ async def _sink(on: Ground, name: str, given: AuditSink) -> Sink:
             )
         case SinkKind.HTTP:
             endpoint = SignedEndpoint(
-                EndpointConfig(
-                    name=f"audit_{name}",
-                    url=given.url,
-                    bearer=given.bearer,
-                    secrets=given.secrets,
-                    timeout_s=given.timeout_s,
-                    allow_private=given.allow_private,
-                    ca_file=given.ca_file,
-                    guard=GuardPolicy(),
-                ),
-                clock=on.clock,
-                hook=on.told.hook,
-                chance=random.random,
+                _endpoint_config(name, given), clock=on.clock, hook=on.told.hook, chance=random.random
             )
             await on.life.start(endpoint)
+            on.rotation.on_change(["audit_sinks"], _renewing(name, endpoint))
             return HttpSink(endpoint)
         case SinkKind.SYSLOG:
             config = SyslogConfig(
@@ -77,6 +68,30 @@ async def _sink(on: Ground, name: str, given: AuditSink) -> Sink:
             return SyslogSink(SyslogSender(config))
         case _:
             assert_never(kind)
+
+
+def _endpoint_config(name: str, given: AuditSink) -> EndpointConfig:
+    return EndpointConfig(
+        name=f"audit_{name}",
+        url=given.url,
+        bearer=given.bearer,
+        secrets=given.secrets,
+        timeout_s=given.timeout_s,
+        allow_private=given.allow_private,
+        ca_file=given.ca_file,
+        guard=GuardPolicy(),
+    )
+
+
+def _renewing(name: str, endpoint: SignedEndpoint) -> Use:
+    """Let a sink go on with its new URL, bearer and secrets; one that is named anew waits for a restart."""
+
+    async def use(settings: Settings) -> None:
+        given = settings.audit_sinks.get(name)
+        if given is not None:
+            endpoint.use(_endpoint_config(name, given))
+
+    return use
 
 
 class SinkGauges:

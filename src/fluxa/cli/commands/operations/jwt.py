@@ -76,6 +76,14 @@ def retire(context: typer.Context, kid: Annotated[str, typer.Argument(help="As f
     stderr().print(f"Key {kid} is retired; who has a token of it refreshes it or logs in again.", markup=False)
 
 
+@app.command()
+def reseal(context: typer.Context) -> None:
+    """Seal the keys with the first secret of secret_key, so that the older ones can be taken out of the setting."""
+    count = _run(output.effective(context).settings, lambda keys: keys.reseal(by=_BY))
+    said = f"{count} sealed anew" if count else "All were sealed with the newest secret already"
+    stderr().print(f"{said}; the older secrets of secret_key are not needed any more.", markup=False)
+
+
 def _run(settings: Settings, work: Callable[[SigningKeys], Awaitable[T]]) -> T:
     """Do this with the keys; where the settings name no secret_key, the one that `fluxa up` made in the home counts."""
     kept = None if settings.secret_key else home.read_credentials(settings.home_folder)
