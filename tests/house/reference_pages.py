@@ -15,6 +15,7 @@ from fluxa.cli import main as cli
 from fluxa.kernel.errors import ERRORS
 from fluxa.operations.monitoring.dashboard import dashboard
 from fluxa.operations.monitoring.rules import RULES_FILE, alertmanager_config, prometheus_config, rule_file
+from fluxa.operations.secrets import KEPT, KINDS, REGISTER
 from fluxa.telemetry import catalogue
 from fluxa.telemetry.catalogue.spans import SPANS
 from house.tree import ROOT
@@ -105,11 +106,34 @@ def _row(parameter: Any, context: Any) -> str:  # noqa: ANN401 - typer's type
     return f"| `{names.replace('|', ' or ')}` | {_paragraph(getattr(parameter, 'help', ''))} |"
 
 
+def secrets() -> str:
+    """Every kind of secret: what it is for, and how it is replaced."""
+    lines = [
+        "# Secrets\n",
+        _WRITTEN,
+        "How they come into a process and what the doctor says of them: [secrets and the doctor](../operating/secrets.md).\n",
+        "## Settings that are secret\n",
+        "| setting | what it is for | where it comes from | without it |",
+        "|---|---|---|---|",
+        *(f"| `{row.setting}` | {row.why} | {row.origin} | {row.without} |" for row in REGISTER),
+        "\n## How each kind is replaced while everything runs\n",
+        "*Write* means: into its file, or into the secret manager.\n",
+        "| kind | steps | the former one |",
+        "|---|---|---|",
+        *(
+            f"| {kind.name if kind.name in KEPT else f'`{kind.name}`'} | {kind.steps} | {kind.former} |"
+            for kind in KINDS
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "errors.md": errors,
     "metrics.md": metrics,
     "settings.md": settings_text.markdown,
     "commands.md": command_line,
+    "secrets.md": secrets,
 }
 """The generated pages and how each is made."""
 

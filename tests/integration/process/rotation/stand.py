@@ -22,7 +22,7 @@ Service = Callable[[Settings, asyncio.Event, Tie], Awaitable[None]]
 
 
 def rotates(*_kinds: str) -> Callable[[T], T]:
-    """Marks a test under load as the one of these kinds of secret; `test_register.py` reads the marks."""
+    """Marks a test under load as the one of these kinds of secret; a test of the register reads the marks."""
     return lambda test: test
 
 

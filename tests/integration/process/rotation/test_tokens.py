@@ -1,4 +1,4 @@
-"""Keys behind access tokens are replaced while people work at two stations; who is put out is out everywhere at once."""
+"""Keys behind tokens are replaced while people work at two stations; who is put out is out everywhere at once."""
 
 import asyncio
 import contextlib
@@ -50,7 +50,7 @@ def _as(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-@rotates("secret_key", "signing_keys", "refresh_tokens")
+@rotates("secret_key", "signing keys", "refresh tokens")
 async def test_keys_and_what_seals_them_are_replaced_while_people_work(
     database: Database, tmp_path: Path, unused_tcp_port_factory: Callable[[], int], heard: Heard
 ) -> None:
@@ -107,11 +107,11 @@ async def test_keys_and_what_seals_them_are_replaced_while_people_work(
         await keys.retire(before.kid, by="cli")
         async with asyncio.timeout(10):
             for client in clients:  # heard by a wake-up
-                while not await getting(client, "/api/auth/me", **_as(oldest["access_token"]))():
+                while not await getting(client, "/api/auth/me", **_as(oldest["access_token"]))():  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
 
-@rotates("api_keys")
+@rotates("api_key", "API keys")
 async def test_an_api_key_is_replaced_while_it_is_used(
     database: Database, tmp_path: Path, unused_tcp_port: int
 ) -> None:
@@ -134,7 +134,7 @@ async def test_an_api_key_is_replaced_while_it_is_used(
             await calls.more()
 
 
-@rotates("passwords")
+@rotates("passwords of users")
 async def test_who_is_put_out_is_out_at_the_next_request_of_every_process(
     database: Database, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
