@@ -107,7 +107,7 @@ def ministack_in(folder: Path) -> Ministack:
     environment = {
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
-        "SERVICES": "sqs,s3",
+        "SERVICES": "sqs,s3,secretsmanager",
         "PERSIST_STATE": "1",
         "STATE_DIR": str(folder / "state"),
         "HOME": str(folder),

@@ -111,7 +111,7 @@ def secrets() -> str:
     lines = [
         "# Secrets\n",
         _WRITTEN,
-        "How they come into a process and what the doctor says of them: [secrets and the doctor](../operating/secrets.md).\n",
+        "How they come into a process, and the doctor: [secrets and the doctor](../operating/secrets.md).\n",
         "## Settings that are secret\n",
         "| setting | what it is for | where it comes from | without it |",
         "|---|---|---|---|",
@@ -120,12 +120,13 @@ def secrets() -> str:
         "*Write* means: into its file, or into the secret manager.\n",
         "| kind | steps | the former one |",
         "|---|---|---|",
-        *(
-            f"| {kind.name if kind.name in KEPT else f'`{kind.name}`'} | {kind.steps} | {kind.former} |"
-            for kind in KINDS
-        ),
+        *(f"| {_kind(kind.name)} | {kind.steps} | {kind.former} |" for kind in KINDS),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _kind(name: str) -> str:
+    return name if name in KEPT else f"`{name}`"
 
 
 PAGES: Mapping[str, Callable[[], str]] = {

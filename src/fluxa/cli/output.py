@@ -58,3 +58,12 @@ def effective(context: typer.Context, **options: object) -> settings.Effective:
     """
     given = {name: value for name, value in options.items() if value is not None}
     return settings.load({**(context.find_root().obj or {}), **given})
+
+
+def unasked(context: typer.Context) -> settings.Effective:
+    """The same for a command that looks at settings: the secret manager is not asked, and what it holds is not set.
+
+    Raises:
+        FluxaError: `Configuration`.
+    """
+    return settings.load(context.find_root().obj or {}, managed=False)

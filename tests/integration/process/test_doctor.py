@@ -52,7 +52,7 @@ async def test_a_sound_installation_is_ok(database: Database, database_url: str,
     found = await _found(_settings(tmp_path, database_url=database_url, cron_secrets=f"{HUSH},{HUSH}-before"))
     wrong = {name: finding for name, finding in found.items() if finding.state is not State.OK and name != "disk"}
     assert not wrong
-    assert found["secret cron_secrets"].said == "set; sign the calls of cron jobs"
+    assert found["secret cron_secrets"].said == "set by the command line; sign the calls of cron jobs"
     assert "not set" in found["secret api_key"].said
     assert {"postgres", "clock", "migrations", "listener", "queue engine", "object store", "valkey"} <= set(found)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from fluxa.apps.serving.identity import Identity, sealing
 from fluxa.apps.serving.rotation import Rotation, Source, Use
 from fluxa.apps.serving.tracing import headers_of
-from fluxa.apps.settings import Settings, read_secrets
+from fluxa.apps.settings import Settings, read_managed, read_secrets
 from fluxa.postgres.listen import Listener
 from fluxa.postgres.pool import Database
 from fluxa.providers.valkey import ValkeyLink
@@ -25,6 +25,10 @@ def rotation_of(settings: Settings, logger: Logger) -> Rotation:
             return await asyncio.to_thread(read_secrets, settings.secret_files)
 
         sources.append(Source("files", settings.secrets_reload_s, read))
+    if settings.managed_secrets:
+        sources.append(
+            Source("secret manager", settings.secret_manager_reload_s, lambda: read_managed(settings)),
+        )
     return Rotation(settings, logger, sources)
 
 

@@ -12,6 +12,7 @@ _HOST = r"(?:\[[^\]/]*\]|[^:/@,\[\]]*)(?::\d+)?"
 _DATABASE_URL = re.compile(rf"postgres(?:ql)?://(?:[^@/]*@)?{_HOST}(?:,{_HOST})*(?:[/?].*)?\Z")
 _VALKEY_URL = re.compile(r"(?:(?:valkey|redis)s?|unix)://.")
 _SECRET_MIN_BYTES = 16
+_LEGACY = "queue_processor_legacy_secret"
 
 
 def check_together(settings: Settings) -> None:
@@ -66,7 +67,8 @@ def _check_secrets(settings: Settings) -> None:
                 f"{name} has a secret of {len(secret)} characters; it needs {_SECRET_MIN_BYTES}. Make one with: "
                 "openssl rand -hex 32",
             )
-    if settings.queue_processor_legacy_mode and settings.queue_processor_legacy_secret is None:
+    absent = settings.queue_processor_legacy_secret is None
+    if settings.queue_processor_legacy_mode and absent and _LEGACY not in settings.managed_secrets:
         raise FluxaError(
             ErrorCode.CONFIGURATION,
             "queue_processor_legacy_mode is on, but queue_processor_legacy_secret is not set.",

@@ -8,7 +8,7 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
-from fluxa.apps.settings.integrity import IntegritySettings
+from fluxa.apps.settings.managed import ManagedSettings
 from fluxa.apps.settings.secret_notes import SecretNote
 from fluxa.apps.settings.tables.alarms import AlarmTarget, AlarmTuning
 from fluxa.apps.settings.tables.buckets import BucketTuning
@@ -31,7 +31,7 @@ def default_home() -> str:
     return str(platformdirs.user_data_path("fluxa", appauthor=False))
 
 
-class Settings(IntegritySettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(ManagedSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a process needs to know. Names end in their unit; the text of each stands beside it."""
 
     home: Annotated[

@@ -15,6 +15,7 @@ import msgspec
 
 from fluxa.apps.settings.agreement import check_together
 from fluxa.apps.settings.fields import FIELDS, NAMES, Settings, default_home, is_secret
+from fluxa.apps.settings.managed import FROM_MANAGER, read_managed_now
 from fluxa.apps.settings.secret_files import SUFFIX, named_in, read_secret
 from fluxa.apps.settings.tracing import NAMES as TRACING_NAMES
 from fluxa.kernel import json
@@ -48,6 +49,7 @@ def load(
     *,
     environment: Mapping[str, str] | None = None,
     working_folder: Path | None = None,
+    managed: bool = True,
 ) -> Effective:
     """Gather the settings in force.
 
@@ -55,9 +57,11 @@ def load(
         overrides: what the command line says; None values say nothing.
         environment: instead of the process's own.
         working_folder: instead of the process's own.
+        managed: whether to ask the secret manager as well; without it what it holds is not set.
 
     Raises:
-        FluxaError: `Configuration`, naming the setting, its source and the nearest known name.
+        FluxaError: `Configuration`, naming the setting, its source and the nearest known name; an outage of the
+            secret manager.
     """
     variables = os.environ if environment is None else environment  # noqa: TID251 - the one place that may
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
@@ -75,8 +79,23 @@ def load(
     values["secret_files"] = {**values.get("secret_files", {}), **named_in(variables, PREFIX, _SECRETS)}
     _read_secrets(values, sources)
     settings = Settings(**values)
+    _refuse_twice(settings, values, sources)
+    sources |= dict.fromkeys(settings.managed_secrets, FROM_MANAGER)
+    if managed and settings.managed_secrets:
+        settings = with_secrets(settings, read_managed_now(settings))
     check_together(settings)
     return Effective(settings=settings, sources=sources, file=file)
+
+
+def _refuse_twice(settings: Settings, values: Mapping[str, object], sources: Mapping[str, str]) -> None:
+    for name in settings.managed_secrets:
+        if name not in _SECRETS:
+            raise FluxaError(ErrorCode.CONFIGURATION, f"managed_secrets names {name}, which is no secret setting.")
+        if name in values:
+            raise FluxaError(
+                ErrorCode.CONFIGURATION,
+                f"{name} is given by the {sources[name]} and in the secret manager; give it once.",
+            )
 
 
 def with_secrets(settings: Settings, found: Mapping[str, str]) -> Settings:
@@ -116,8 +135,12 @@ def environment_of(settings: Settings) -> dict[str, str]:
         for name, value in os.environ.items()  # noqa: TID251 - the one place that may
         if not name.startswith(PREFIX)
     }
-    # What is in a file is read there by the child as well, so that it sees when the file changes.
-    values = {name: getattr(settings, name) for name in NAMES if name not in settings.secret_files}
+    # What is in a file or in the secret manager is read there by the child as well, so that it sees it change.
+    values = {
+        name: getattr(settings, name)
+        for name in NAMES
+        if name not in {*settings.secret_files, *settings.managed_secrets}
+    }
     ours = {PREFIX + name.upper(): _written(value) for name, value in values.items() if value is not None}
     return {**kept, **ours, FILE_VARIABLE: os.devnull}
 
@@ -185,7 +208,7 @@ def _convert(name: str, value: object, source: str, file: Path | None) -> object
         return msgspec.convert(value, FIELDS[name].type, strict=source == "file")
     except msgspec.DecodeError as error:
         where = {
-            _FROM_FILE: "A secret file sets",
+            _FROM_FILE: "A secret file, or the secret manager, sets",
             "file": f"The settings file {file} sets",
             "environment": "The environment sets",
         }.get(source, "The command line sets")

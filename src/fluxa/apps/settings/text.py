@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 
-from fluxa.apps.settings import FIELDS, FILE_NAME, FILE_VARIABLE, NAMES, PREFIX, Effective, is_secret
+from fluxa.apps.settings import FIELDS, FILE_NAME, FILE_VARIABLE, FROM_MANAGER, NAMES, PREFIX, Effective, is_secret
 from fluxa.kernel import json
 
 _URL_PASSWORD = re.compile(r"(?P<before>://[^:/@\s]*:)[^@\s]*(?P<after>@)")
 _QUERY_PASSWORD = re.compile(r"(?P<before>[?&](?:password|sslpassword)=)[^&\s]*", re.IGNORECASE)
+_HIDDEN = "****"
 _UNITS = {
     "_bytes": "bytes",
     "_s": "seconds",
@@ -37,6 +38,8 @@ A setting is looked up in this order, the last one found wins:
 A secret may be in a file of its own instead: the variable of its name with `_FILE` behind it, or a line of
 `secret_files`, names the file.
 
+Or a secret manager holds it: a line of `managed_secrets` names it there.
+
 A name that no setting has is refused, and the nearest one is suggested. `fluxa settings` prints what is in
 force and where it came from; secrets are masked.
 
@@ -57,7 +60,7 @@ def masked(name: str, value: object) -> str:
     if name.endswith("_url") and "://" in text:
         hidden = _URL_PASSWORD.sub(r"\g<before>****\g<after>", text)
         return _QUERY_PASSWORD.sub(r"\g<before>****", hidden)
-    return "****"
+    return _HIDDEN
 
 
 def rows(effective: Effective) -> list[dict[str, str]]:
@@ -65,7 +68,9 @@ def rows(effective: Effective) -> list[dict[str, str]]:
     return [
         {
             "name": name,
-            "value": masked(name, getattr(effective.settings, name)),
+            "value": _HIDDEN
+            if effective.sources[name] == FROM_MANAGER
+            else masked(name, getattr(effective.settings, name)),
             "source": effective.sources[name],
             "description": description(name),
         }

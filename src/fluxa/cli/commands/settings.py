@@ -22,7 +22,7 @@ def settings(
     if markdown:
         sys.stdout.write(settings_text.markdown())
         return
-    found = output.effective(context)
+    found = output.unasked(context)
     rows = settings_text.rows(found)
     if as_json:
         output.print_json({"file": str(found.file) if found.file else None, "settings": rows})

@@ -57,8 +57,8 @@ class Heard:
     capfd: pytest.CaptureFixture[str]
     lines: list[dict[str, object]] = field(default_factory=list)
 
-    async def until(self, event: str, name: str, *, times: int = 1) -> None:
-        """Wait for a line about a secret; then it and what came before are forgotten."""
+    async def until(self, event: str, name: str, *, times: int = 1, **fields: str) -> None:
+        """Wait for a line about a secret, with these fields; then it and what came before are forgotten."""
         deadline = time.monotonic() + 40
         while times:
             self._read()
@@ -66,7 +66,7 @@ class Heard:
             places = [
                 place
                 for place, line in enumerate(self.lines)
-                if line["event"] == event and name in str(line.get("names"))
+                if line["event"] == event and name in str(line.get("names")) and fields.items() <= line.items()
             ]
             if not places:
                 await asyncio.sleep(0.02)
@@ -161,7 +161,9 @@ async def load() -> AsyncIterator[Load]:
     assert made.served
 
 
-def getting(client: httpx.AsyncClient, path: str, *, expect: int = 200, **headers: str) -> Callable[[], Awaitable[str]]:
+def getting(
+    client: httpx.AsyncClient, path: str, *, expect: int = 200, headers: dict[str, str] | None = None
+) -> Callable[[], Awaitable[str]]:
     """Calls that must be answered so."""
 
     async def call() -> str:

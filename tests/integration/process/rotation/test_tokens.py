@@ -80,7 +80,7 @@ async def test_keys_and_what_seals_them_are_replaced_while_people_work(
                 if answer.status_code != httpx.codes.OK:
                     return answer.text
                 pair = answer.json()
-                return await getting(second, "/api/auth/me", **_as(pair["access_token"]))()
+                return await getting(second, "/api/auth/me", headers=_as(pair["access_token"]))()
 
             return work
 
@@ -103,11 +103,11 @@ async def test_keys_and_what_seals_them_are_replaced_while_people_work(
                     await calls.more(1)
             await calls.more()
         (before,) = [key for key in await keys.all() if key.state is KeyState.RETIRING]
-        assert not await getting(second, "/api/auth/me", **_as(oldest["access_token"]))()
+        assert not await getting(second, "/api/auth/me", headers=_as(oldest["access_token"]))()
         await keys.retire(before.kid, by="cli")
         async with asyncio.timeout(10):
             for client in clients:  # heard by a wake-up
-                while not await getting(client, "/api/auth/me", **_as(oldest["access_token"]))():  # noqa: ASYNC110
+                while not await getting(client, "/api/auth/me", headers=_as(oldest["access_token"]))():  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
 
@@ -123,13 +123,13 @@ async def test_an_api_key_is_replaced_while_it_is_used(
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client,
     ):
         async with load() as calls:
-            calls.begin(getting(client, "/v1/events", **_as(old.token)))
+            calls.begin(getting(client, "/v1/events", headers=_as(old.token)))
             await calls.more()
             new = await keys.create("acme", "after", role=Role.ANALYST)
-            calls.begin(getting(client, "/v1/events", **_as(new.token)))
+            calls.begin(getting(client, "/v1/events", headers=_as(new.token)))
             await calls.more()
         async with load() as calls:
-            calls.begin(getting(client, "/v1/events", **_as(new.token)))
+            calls.begin(getting(client, "/v1/events", headers=_as(new.token)))
             await keys.revoke(old.key.key_id)
             await calls.more()
 

@@ -52,7 +52,7 @@ async def test_the_password_is_changed_while_people_call(
         ):
             answer = await client.post("/api/auth/login", json={"name": "ada@example.org", "password": PHRASE})
             token = f"Bearer {answer.json()['access_token']}"
-            calls.begin(getting(client, "/api/queues", Authorization=token))
+            calls.begin(getting(client, "/api/queues", headers={"Authorization": token}))
             await calls.more()
             files.write("valkey_url", url("second"))
             await heard.refused("valkey_url")  # it is not valid yet

@@ -4,12 +4,12 @@ import asyncio
 import datetime as dt
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from fluxa.apps.operations.doctor.examination import Finding, State
-from fluxa.apps.settings import Effective, Settings, is_secret
+from fluxa.apps.settings import FROM_MANAGER, Effective, Settings, is_secret
 from fluxa.operations.secrets import REGISTER, Note, Secret, judged
 
 _WARN_FREE: Final = 0.10
@@ -18,23 +18,26 @@ _FAIL_BYTES: Final = 256 * 1024**2
 _GIB: Final = 1024**3
 
 
-def secrets(settings: Settings, *, today: dt.date) -> list[Finding]:
-    """Whether each secret of the register is there, of its form, and valid for a while yet."""
-    return [_secret(row, settings, today) for row in REGISTER]
+def secrets(settings: Settings, sources: Mapping[str, str], *, today: dt.date) -> list[Finding]:
+    """Whether each secret of the register is there, of its form, and valid for a while yet, and where it is from."""
+    return [_secret(row, settings, sources[row.setting], today) for row in REGISTER]
 
 
-def _secret(row: Secret, settings: Settings, today: dt.date) -> Finding:
+def _secret(row: Secret, settings: Settings, source: str, today: dt.date) -> Finding:
     given = settings.secret_notes.get(row.setting)
     note = Note(given.owner, given.expires) if given is not None else Note()
     found = judged(row, getattr(settings, row.setting), note, today=today)
     check, owner = f"secret {row.setting}", f" Its owner: {note.owner}." if note.owner else ""
+    if not found.is_set and source == FROM_MANAGER:
+        said = "it is in the secret manager, which did not give it"
+        return Finding(check, State.UNKNOWN, said, f"See what the check of the secret manager says.{owner}")
     if not found.is_set:
         return Finding(check, State.OK, f"not set: {row.without}")
     if found.wrong:
         return Finding(check, State.FAIL, found.wrong, f"Get another one ({row.origin}) and set it.{owner}")
     if found.ending:
         return Finding(check, State.WARN, found.ending, f"Replace it before that ({row.origin}).{owner}")
-    return Finding(check, State.OK, f"set; {row.why}")
+    return Finding(check, State.OK, f"set by the {source}; {row.why}")
 
 
 async def settings_file(effective: Effective) -> Sequence[Finding]:

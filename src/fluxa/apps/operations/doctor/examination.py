@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -27,6 +28,11 @@ class State(enum.StrEnum):
     UNKNOWN = "UNKNOWN"
     """It could not be found out; that is no good news."""
     FAIL = "FAIL"
+
+
+_LONG: Final = 16
+"""Pieces of URLs and headers that are as long as that are credentials, or may well be."""
+_BETWEEN: Final = re.compile(r"[/?&=#,;\s]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,12 @@ def secret_values(settings: Settings) -> list[str]:
         if is_secret(name):
             found += _texts(msgspec.to_builtins(getattr(settings, name)))
     parts = [part for text in found for part in (text, *text.split(","))]
+    for text in found:
+        # Of a URL the long pieces behind the host, of a header the credential behind its scheme: many servers
+        # quote just that.
+        behind = text.partition("://")[2].partition("/")[2] if "://" in text else text
+        pieces = [piece for piece in _BETWEEN.split(unquote(behind)) if len(piece) >= _LONG]
+        parts += pieces if "://" in text or "=" in text else []
     passwords = [text.rpartition("@")[0].partition("://")[2].partition(":")[2] for text in found if "://" in text]
     parts += [*passwords, *(unquote(password) for password in passwords)]
     return [part.strip() for part in parts if len(part.strip()) >= _SHORTEST]

@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 from fluxa.apps.database import open_valkey, pool_config
 from fluxa.apps.engines import object_store, open_queues
 from fluxa.apps.operations.doctor.examination import Finding, State
-from fluxa.apps.settings import Settings
+from fluxa.apps.serving.identity import signing_keys
+from fluxa.apps.settings import Settings, read_managed, with_secrets
+from fluxa.auth.tokens.signing_keys import KeyState
 from fluxa.events.carriage import QUEUE
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
@@ -34,6 +36,24 @@ def database_url(settings: Settings) -> str | None:
     return settings.database_url or EmbeddedPostgres(settings.home_folder).status().url
 
 
+async def managed(settings: Settings, clock: Clock, *, timeout_s: float) -> tuple[Settings, list[Finding]]:
+    """The settings with what the secret manager holds, and whether it gave that; without, if it did not."""
+    check, began = "secret manager", clock.monotonic()
+    if not settings.managed_secrets:
+        return settings, [Finding(check, State.OK, "not used")]
+    try:
+        async with asyncio.timeout(timeout_s):
+            found = with_secrets(settings, await read_managed(settings))
+    except TimeoutError:
+        said = f"no answer within {timeout_s:g} s"
+        return settings, [Finding(check, State.FAIL, said, "See whether this machine can reach it.")]
+    except FluxaError as error:
+        return settings, [Finding(check, State.FAIL, error.detail, error.spec.action)]
+    took_ms = (clock.monotonic() - began) * _MS
+    where = f"{settings.secret_manager} gave {len(settings.managed_secrets)} secrets in {took_ms:.0f} ms"
+    return found, [Finding(check, State.OK, where)]
+
+
 @contextlib.asynccontextmanager
 async def _pool(settings: Settings, url: str) -> AsyncIterator[Database]:
     database = Database(pool_config(settings, url, "doctor"))
@@ -54,6 +74,20 @@ async def postgres(settings: Settings, url: str, clock: Clock) -> Sequence[Findi
         took_ms = (clock.monotonic() - began) * _MS
         state = await migrate.status(database)
     return [_latency("postgres", took_ms), _skew(there - (before + after) / 2), _migrations(state)]
+
+
+async def tokens(settings: Settings, url: str) -> Sequence[Finding]:
+    """Whether the keys that sign access tokens can be opened, and by the newest secret alone."""
+    check = "signing keys"
+    if not settings.secret_key:
+        return [Finding(check, State.OK, "not looked at: secret_key is not set")]
+    async with _pool(settings, url) as database:
+        keys = signing_keys(settings, database)
+        before, active = await keys.sealed_before(), sum(key.state is KeyState.ACTIVE for key in await keys.all())
+    if before:
+        said = f"{before} sealed with an older secret of secret_key"
+        return [Finding(check, State.WARN, said, "Run fluxa jwt reseal before you take the older one out.")]
+    return [Finding(check, State.OK, f"{active} signs, and secret_key opens it" if active else "none was made yet")]
 
 
 def _latency(check: str, took_ms: float) -> Finding:

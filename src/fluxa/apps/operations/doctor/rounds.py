@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from fluxa.apps.operations.doctor import at_home, reach
 from fluxa.apps.operations.doctor.examination import Check, Finding, State, examine, secret_values
-from fluxa.apps.settings import Effective, Settings
+from fluxa.apps.settings import Effective
 from fluxa.kernel.clock import Clock
 
 TIMEOUT_S: Final = 10.0
@@ -20,10 +21,12 @@ async def rounds(effective: Effective, clock: Clock, *, timeout_s: float = TIMEO
         clock: judges ends and clocks, and measures.
         timeout_s: seconds that each check may take.
     """
-    settings = effective.settings
+    settings, manager = await reach.managed(effective.settings, clock, timeout_s=timeout_s)
+    effective = replace(effective, settings=settings)
     url = reach.database_url(settings)
     checks: dict[str, Check] = {
-        "secrets": functools.partial(_secrets, settings, clock),
+        "secret manager": functools.partial(_told, manager),
+        "secrets": functools.partial(_secrets, effective, clock),
         "files with secrets": functools.partial(at_home.settings_file, effective),
         "disk": functools.partial(at_home.disk, settings),
     }
@@ -32,6 +35,7 @@ async def rounds(effective: Effective, clock: Clock, *, timeout_s: float = TIMEO
     else:
         checks["postgres"] = functools.partial(reach.postgres, settings, url, clock)
         checks["listener"] = functools.partial(reach.listener, settings, url)
+        checks["signing keys"] = functools.partial(reach.tokens, settings, url)
         checks["queue engine"] = functools.partial(reach.queues, settings, url)
     checks["valkey"] = functools.partial(reach.valkey, settings)
     checks["object store"] = functools.partial(reach.objects, settings)
@@ -42,8 +46,12 @@ async def rounds(effective: Effective, clock: Clock, *, timeout_s: float = TIMEO
     return await examine(checks, timeout_s=timeout_s, clock=clock, hidden=secret_values(settings))
 
 
-async def _secrets(settings: Settings, clock: Clock) -> Sequence[Finding]:
-    return at_home.secrets(settings, today=clock.now().date())
+async def _told(findings: Sequence[Finding]) -> Sequence[Finding]:
+    return findings
+
+
+async def _secrets(effective: Effective, clock: Clock) -> Sequence[Finding]:
+    return at_home.secrets(effective.settings, effective.sources, today=clock.now().date())
 
 
 async def _asleep() -> Sequence[Finding]:

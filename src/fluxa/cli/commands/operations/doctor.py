@@ -23,7 +23,7 @@ def doctor(
 
     Secrets are checked for presence and form; their values are never shown.
     """
-    findings = asyncio.run(rounds(output.effective(context), SystemClock(), timeout_s=timeout_s))
+    findings = asyncio.run(rounds(output.unasked(context), SystemClock(), timeout_s=timeout_s))
     state = worst(findings)
     if as_json:
         output.print_json({"state": state, "checks": findings})
