@@ -12,6 +12,9 @@ from typing_extensions import override
 from fluxa.apps import settings
 from fluxa.apps.operations.doctor import Finding, State, rounds, worst
 from fluxa.apps.operations.doctor.examination import examine
+from fluxa.apps.serving.identity import signing_keys
+from fluxa.auth.keys.api_keys import ApiKeys
+from fluxa.auth.roles import Role
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.postgres.pool import Database
@@ -119,6 +122,30 @@ async def test_ends_forms_and_open_files_are_told(database_url: str, tmp_path: P
     (tmp_path / "cron").chmod(0o644)
     loose = _settings(tmp_path, database_url=database_url, secret_files='{"cron_secrets": "%s"}' % (tmp_path / "cron"))
     assert (await _found(loose))["files with secrets"].state is State.WARN
+
+
+async def test_api_keys_that_end_and_keys_sealed_with_an_older_secret_are_told(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    older, newer = "the secret that sealed the keys until now", "the secret that seals the keys from now on"
+
+    async def found(secret_key: str) -> dict[str, Finding]:
+        return await _found(_settings(tmp_path, database_url=database_url, secret_key=secret_key))
+
+    assert (await found(older))["signing keys"].said == "none was made yet"
+    await signing_keys(_settings(tmp_path, secret_key=older).settings, database).ensure()
+    keys = ApiKeys(database)
+    await keys.create("acme", "lasts", role=Role.ANALYST)
+    assert {name: (await found(older))[name].state for name in ("signing keys", "API keys")} == {
+        "signing keys": State.OK,
+        "API keys": State.OK,
+    }
+    ends = await keys.create("acme", "ends", role=Role.ANALYST, expires_in_s=86400.0)
+    told = await found(f"{newer},{older}")
+    assert told["signing keys"].state is State.WARN
+    assert told["API keys"].state is State.WARN
+    assert ends.key.key_id in told["API keys"].said
+    assert (await found(newer))["signing keys"].state is State.FAIL
 
 
 async def test_a_check_that_hangs_breaks_or_quotes_a_secret_is_one_finding() -> None:

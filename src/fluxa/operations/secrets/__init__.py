@@ -2,6 +2,6 @@
 
 from fluxa.operations.secrets.register import REGISTER, Secret
 from fluxa.operations.secrets.replacing import KEPT, KINDS, Kind
-from fluxa.operations.secrets.rules import Judgement, Note, judged
+from fluxa.operations.secrets.rules import WARN_DAYS, Judgement, Note, judged
 
-__all__ = ["KEPT", "KINDS", "REGISTER", "Judgement", "Kind", "Note", "Secret", "judged"]
+__all__ = ["KEPT", "KINDS", "REGISTER", "WARN_DAYS", "Judgement", "Kind", "Note", "Secret", "judged"]

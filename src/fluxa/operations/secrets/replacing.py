@@ -85,8 +85,8 @@ KINDS: Final = (
     ),
     Kind(
         "API keys",
-        "fluxa apikey create, give it to its user, fluxa apikey revoke the former.",
-        "both open until the former is revoked",
+        "fluxa apikey rotate, and give the new secret to whoever uses the key.",
+        "opens until the overlap has ended; fluxa apikey revoke ends a key at once",
     ),
     Kind(
         "signing keys",

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
@@ -12,11 +13,13 @@ from fluxa.apps.engines import object_store, open_queues
 from fluxa.apps.operations.doctor.examination import Finding, State
 from fluxa.apps.serving.identity import signing_keys
 from fluxa.apps.settings import Settings, read_managed, with_secrets
+from fluxa.auth.keys.api_keys import ApiKeys
 from fluxa.auth.tokens.signing_keys import KeyState
 from fluxa.events.carriage import QUEUE
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.lifecycle import Lifetime
+from fluxa.operations.secrets import WARN_DAYS
 from fluxa.postgres import migrate
 from fluxa.postgres.embedded import EmbeddedPostgres
 from fluxa.postgres.listen import Listener, notify
@@ -29,6 +32,7 @@ _SLOW_MS: Final = 250.0
 _MS: Final = 1000
 _TOPIC: Final = "doctor"
 _HEARD_WITHIN_S: Final = 2.0
+_NAMED_MAX: Final = 5
 
 
 def database_url(settings: Settings) -> str | None:
@@ -88,6 +92,23 @@ async def tokens(settings: Settings, url: str) -> Sequence[Finding]:
         said = f"{before} sealed with an older secret of secret_key"
         return [Finding(check, State.WARN, said, "Run fluxa jwt reseal before you take the older one out.")]
     return [Finding(check, State.OK, f"{active} signs, and secret_key opens it" if active else "none was made yet")]
+
+
+async def api_keys(settings: Settings, url: str, clock: Clock) -> Sequence[Finding]:
+    """Whether API keys that are used will end soon."""
+    check, now = "API keys", clock.now()
+    async with _pool(settings, url) as database:
+        keys = [key for key in await ApiKeys(database).list() if key.revoked_at is None]
+    ending = [
+        f"{key.key_id} of {key.tenant} on {key.expires_at:%Y-%m-%d}"
+        for key in keys
+        if key.expires_at is not None and now < key.expires_at <= now + dt.timedelta(days=WARN_DAYS)
+    ]
+    if not ending:
+        return [Finding(check, State.OK, f"none of {len(keys)} ends within {WARN_DAYS} days")]
+    more = f" and {len(ending) - _NAMED_MAX} more" if len(ending) > _NAMED_MAX else ""
+    said = f"{len(ending)} end within {WARN_DAYS} days: {', '.join(ending[:_NAMED_MAX])}{more}"
+    return [Finding(check, State.WARN, said, "Give them another secret and end: fluxa apikey rotate KEY_ID.")]
 
 
 def _latency(check: str, took_ms: float) -> Finding:

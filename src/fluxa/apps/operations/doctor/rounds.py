@@ -35,6 +35,7 @@ async def rounds(effective: Effective, clock: Clock, *, timeout_s: float = TIMEO
     else:
         checks["postgres"] = functools.partial(reach.postgres, settings, url, clock)
         checks["listener"] = functools.partial(reach.listener, settings, url)
+        checks["API keys"] = functools.partial(reach.api_keys, settings, url, clock)
         checks["signing keys"] = functools.partial(reach.tokens, settings, url)
         checks["queue engine"] = functools.partial(reach.queues, settings, url)
     checks["valkey"] = functools.partial(reach.valkey, settings)
