@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 
-class SecretManager(Protocol):
+class SecretVault(Protocol):
     """Holds secrets by their names."""
 
     async def read(self, names: Collection[str]) -> Mapping[str, str]:

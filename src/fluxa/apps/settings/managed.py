@@ -11,7 +11,7 @@ from msgspec import Meta
 from fluxa.apps.settings.integrity import IntegritySettings
 from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.providers.secret_manager import SecretManager
+from fluxa.providers.secret_manager import SecretVault
 from fluxa.providers.vendors.aws_secrets import AwsSecrets, AwsSecretsOptions
 
 FROM_MANAGER: Final = "secret manager"
@@ -41,7 +41,7 @@ class ManagedSettings(IntegritySettings, frozen=True, kw_only=True, forbid_unkno
     ] = 60.0
 
 
-def manager_of(settings: ManagedSettings) -> SecretManager:
+def manager_of(settings: ManagedSettings) -> SecretVault:
     """The secret manager that the settings name."""
     match settings.secret_manager:
         case "aws":
@@ -54,7 +54,7 @@ async def read_managed(settings: ManagedSettings) -> dict[str, str]:
     """What the secret manager holds now, by setting, as it would stand in a file.
 
     Raises:
-        FluxaError: as `SecretManager.read`; `Configuration` for a part that is not there.
+        FluxaError: as `SecretVault.read`; `Configuration` for a part that is not there.
     """
     places = {setting: name.partition(_PART) for setting, name in settings.managed_secrets.items()}
     try:

@@ -42,13 +42,13 @@ class AwsSecretsOptions:
 
 
 class AwsSecrets:
-    """A `fluxa.providers.secret_manager.SecretManager`; connections are made for each reading and end with it."""
+    """A `fluxa.providers.secret_manager.SecretVault`; connections are made for each reading and end with it."""
 
     def __init__(self, options: AwsSecretsOptions) -> None:
         self._options = options
 
     async def read(self, names: Collection[str]) -> Mapping[str, str]:
-        """As `SecretManager.read`."""
+        """As `SecretVault.read`."""
         try:
             # An extra: who names no secret manager needs neither the package nor the half second it takes to load.
             from aiobotocore.config import AioConfig  # noqa: PLC0415 - see above
