@@ -79,6 +79,11 @@ KINDS: Final = (
     Kind("external_queues", _RECEIVER, _ENDS),
     Kind("audit_sinks", _RECEIVER, _ENDS),
     Kind(
+        "oidc_client_secret",
+        "Let the provider take a second secret for the client, write it, take the first away.",
+        _ENDS,
+    ),
+    Kind(
         "webhook_secrets",
         "Write new and old, let the provider sign with the new one, write it alone.",
         _AT_ONCE,

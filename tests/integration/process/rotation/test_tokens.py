@@ -23,6 +23,7 @@ from fluxa.kernel.clock import SystemClock
 from fluxa.operations.ledger import Ledger
 from fluxa.postgres.pool import Database
 from fluxa.web.routes import Bucket
+from identity.openid import CLIENT_ID, CLIENT_SECRET, provider
 from integration.process.rotation.stand import Files, Heard, getting, load, rotates, running
 
 pytestmark = [pytest.mark.req("SEC-5", "SEC-1"), pytest.mark.timeout(120)]
@@ -109,6 +110,43 @@ async def test_keys_and_what_seals_them_are_replaced_while_people_work(
             for client in clients:  # heard by a wake-up
                 while not await getting(client, "/api/auth/me", headers=_as(oldest["access_token"]))():  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
+
+
+@rotates("oidc_client_secret")
+async def test_the_secret_at_the_provider_is_replaced_while_people_log_in(
+    database: Database, tmp_path: Path, unused_tcp_port: int, heard: Heard
+) -> None:
+    await _people(database)
+    files, fresh = Files(tmp_path), "another secret of the client"
+    files.write("oidc_client_secret", CLIENT_SECRET)
+    async with provider() as outside:
+        chosen = files.settings(
+            database_url=database.config.url,
+            station_port=unused_tcp_port,
+            secret_key=NEW,
+            buckets=UNBOUND,
+            oidc_issuer=outside.url,
+            oidc_client_id=CLIENT_ID,
+            oidc_redirect_url=f"http://127.0.0.1:{unused_tcp_port}/api/auth/oidc/callback",
+        )
+        async with running(station, chosen, unused_tcp_port) as url, load() as calls:
+
+            async def log_in() -> str:
+                async with httpx.AsyncClient(trust_env=False, timeout=30) as browser:
+                    begun = await browser.get(f"{url}/api/auth/oidc/start")
+                    sent = await browser.get(begun.headers["location"])
+                    answer = await browser.get(sent.headers["location"])
+                return "" if answer.status_code == httpx.codes.OK else answer.text
+
+            calls.begin(log_in, callers=2)
+            await calls.more(4)
+            outside.secret, outside.before = fresh, CLIENT_SECRET
+            await calls.more(4)
+            files.write("oidc_client_secret", fresh)
+            await heard.taken_up("oidc_client_secret")
+            await calls.more(4)  # those that had begun with the first one have ended
+            outside.before = ""
+            await calls.more(4)
 
 
 @rotates("api_key", "API keys")

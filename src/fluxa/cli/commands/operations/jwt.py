@@ -79,7 +79,7 @@ def retire(context: typer.Context, kid: Annotated[str, typer.Argument(help="As f
 @app.command()
 def reseal(context: typer.Context) -> None:
     """Seal the keys with the first secret of secret_key, so that the older ones can be taken out of the setting."""
-    count = _run(output.effective(context).settings, lambda keys: keys.reseal(by=_BY))
+    count = _run(output.effective(context).settings, lambda keys: keys.reseal(by=actor()))
     said = f"{count} sealed anew" if count else "All were sealed with the newest secret already"
     stderr().print(f"{said}; the older secrets of secret_key are not needed any more.", markup=False)
 
