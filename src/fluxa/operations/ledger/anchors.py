@@ -1,5 +1,6 @@
 """Anchors: heads of the audit log, kept where who can change the database cannot change them. Not: when (anchoring)."""
 
+import asyncio
 import datetime as dt
 from collections.abc import Iterable
 
@@ -12,6 +13,8 @@ from fluxa.operations.ledger.chain import Head
 from fluxa.providers.object_store import ListedStore
 
 _FOLDER = "anchors"
+_AT_ONCE = 16
+"""Anchors that are read side by side: one an hour and tenant is many after a year."""
 
 
 class _Anchor(msgspec.Struct, frozen=True, kw_only=True, tag_field="anchor", tag=1):
@@ -61,7 +64,11 @@ class Anchors:
             FluxaError: `MalformedMessage` for an object that is no anchor; `ObjectStoreUnavailable`.
         """
         prefix = _FOLDER if tenant is None else f"{_FOLDER}/{tenant}"
-        return [await self._read(key) for key in await self._store.keys(prefix) if key.endswith(".json")]
+        keys = [key for key in await self._store.keys(prefix) if key.endswith(".json")]
+        found: list[Head] = []
+        for first in range(0, len(keys), _AT_ONCE):
+            found += await asyncio.gather(*(self._read(key) for key in keys[first : first + _AT_ONCE]))
+        return found
 
     async def _read(self, key: str) -> Head:
         content = await self._store.get(key)
