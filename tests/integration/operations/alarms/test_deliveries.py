@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,14 @@ async def test_watchdogs_hear_of_each_look_though_another_hangs_and_of_none_that
         beaten.append("hangs")
         await hanging.wait()
 
+    turn = "select at from fluxa.alarm_turns"
+
+    def later_than(moment: dt.datetime) -> Callable[[], Awaitable[bool]]:
+        async def later() -> bool:
+            return bool(await stand.database.fetch_value(turn) > moment)
+
+        return later
+
     evaluator = stand.evaluator(period_s=0.2, beats={"hangs": hangs, "well": well})
     await evaluator.start()
     try:
@@ -277,6 +286,10 @@ async def test_watchdogs_hear_of_each_look_though_another_hangs_and_of_none_that
         await stand.database.execute("alter table fluxa.alarms rename to elsewhere")
         await stand.signals.wait_for(MaintenanceFinished, lambda one: one.task == "alarms")
         heard = beaten.count("well")
+        for _ in range(3):  # looks that are begun, and fail
+            begun = await stand.database.fetch_value(turn)
+            await until(later_than(begun))
+        assert beaten.count("well") == heard
         await stand.database.execute("alter table fluxa.elsewhere rename to alarms")
         await until(lambda: beaten.count("well") > heard)
     finally:
