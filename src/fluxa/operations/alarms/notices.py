@@ -309,12 +309,12 @@ def _within(message: Message, most: int) -> str:
         text = "\n\n".join((*_mark(message), *map(_paragraph, alarms[:whole]), *(["\n".join(lines)] if lines else [])))
         if len(text) <= most:
             return text
-    for shown in range(len(alarms) - 1, 0, -1):
-        text = "\n".join((*_mark(message), *map(_line, alarms[:shown]), _more(len(alarms) - shown)))
+    for shown in range(len(alarms), 0, -1):
+        text = "\n".join((*_mark(message), *map(_line, alarms[:shown]), *_more(len(alarms) - shown)))
         if len(text) <= most:
             return text
-    return _more(len(alarms))
+    return "\n".join((*_mark(message), *_more(len(alarms))))
 
 
-def _more(count: int) -> str:
-    return f"And {count} more: fluxa alarm list"
+def _more(count: int) -> list[str]:
+    return [f"And {count} more: fluxa alarm list"] if count else []

@@ -6,7 +6,7 @@ import re
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 
 from fluxa.operations.alarms.notices import Message, Told, for_discord, in_words
 
@@ -50,6 +50,8 @@ def test_what_fires_is_told_with_what_to_do_and_what_is_over_without() -> None:
     assert "Likely cause" not in resolved
 
 
+@settings(max_examples=500)
+@example(count=1, detail=0, url=1888, test=True)
 @given(
     count=st.integers(min_value=1, max_value=20),
     detail=st.integers(min_value=0, max_value=2500),
