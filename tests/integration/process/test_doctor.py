@@ -68,9 +68,10 @@ async def test_what_cannot_be_reached_is_told(tmp_path: Path) -> None:
         database_url=f"postgresql://user:{HUSH}@127.0.0.1:{port}/none",
         valkey_url=f"valkey://user:{HUSH}@127.0.0.1:{port}/0",
         external_queues=f'{{"q": {{"url": "http://127.0.0.1:{port}/?key={HUSH}", "bearer": "{HUSH}"}}}}',
+        alarm_targets=f'{{"pager": {{"kind": "webhook", "url": "http://127.0.0.1:{port}/{HUSH}"}}}}',
     )
     found = await _found(effective)
-    for check in ("postgres", "valkey", "endpoint q"):
+    for check in ("postgres", "valkey", "endpoint q", "endpoint of alarms: pager"):
         assert found[check].state is State.FAIL, check
     assert worst(found.values()) is State.FAIL
 
@@ -98,6 +99,7 @@ async def test_migrations_that_lack_or_are_unknown_are_told(database_url: str, t
     assert (await _found(effective))["migrations"].state is State.FAIL
     await connection.execute("delete from fluxa.migrations where number >= 2")
     lacking = (await _found(effective))["migrations"]
+    assert (await _found(effective))["API keys"].state is State.UNKNOWN
     assert (lacking.state, lacking.action) == (State.FAIL, "Run: fluxa db migrate")
     await connection.close()
 

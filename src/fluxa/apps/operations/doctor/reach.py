@@ -86,6 +86,8 @@ async def tokens(settings: Settings, url: str) -> Sequence[Finding]:
     if not settings.secret_key:
         return [Finding(check, State.OK, "not looked at: secret_key is not set")]
     async with _pool(settings, url) as database:
+        if (await migrate.status(database)).pending:
+            return [_too_early(check)]
         keys = signing_keys(settings, database)
         before, active = await keys.sealed_before(), sum(key.state is KeyState.ACTIVE for key in await keys.all())
     if before:
@@ -98,6 +100,8 @@ async def api_keys(settings: Settings, url: str, clock: Clock) -> Sequence[Findi
     """Whether API keys that are used will end soon."""
     check, now = "API keys", clock.now()
     async with _pool(settings, url) as database:
+        if (await migrate.status(database)).pending:
+            return [_too_early(check)]
         keys = [key for key in await ApiKeys(database).list() if key.revoked_at is None]
     ending = [
         f"{key.key_id} of {key.tenant} on {key.expires_at:%Y-%m-%d}"
@@ -109,6 +113,10 @@ async def api_keys(settings: Settings, url: str, clock: Clock) -> Sequence[Findi
     more = f" and {len(ending) - _NAMED_MAX} more" if len(ending) > _NAMED_MAX else ""
     said = f"{len(ending)} end within {WARN_DAYS} days: {', '.join(ending[:_NAMED_MAX])}{more}"
     return [Finding(check, State.WARN, said, "Give them another secret and end: fluxa apikey rotate KEY_ID.")]
+
+
+def _too_early(check: str) -> Finding:
+    return Finding(check, State.UNKNOWN, "migrations are to be applied first", "Run: fluxa db migrate")
 
 
 def _latency(check: str, took_ms: float) -> Finding:

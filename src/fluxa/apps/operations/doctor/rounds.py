@@ -7,7 +7,7 @@ from typing import Final
 
 from fluxa.apps.operations.doctor import at_home, reach
 from fluxa.apps.operations.doctor.examination import Check, Finding, State, examine, secret_values
-from fluxa.apps.settings import Effective
+from fluxa.apps.settings import Effective, Settings
 from fluxa.kernel.clock import Clock
 
 TIMEOUT_S: Final = 10.0
@@ -40,11 +40,21 @@ async def rounds(effective: Effective, clock: Clock, *, timeout_s: float = TIMEO
         checks["queue engine"] = functools.partial(reach.queues, settings, url)
     checks["valkey"] = functools.partial(reach.valkey, settings)
     checks["object store"] = functools.partial(reach.objects, settings)
-    for name, given in settings.external_queues.items():
-        checks[f"endpoint {name}"] = functools.partial(
-            reach.endpoint, name, given.url, clock=clock, ca_file=given.ca_file
-        )
+    for name, (url_there, ca_file) in _endpoints(settings).items():
+        checks[f"endpoint {name}"] = functools.partial(reach.endpoint, name, url_there, clock=clock, ca_file=ca_file)
     return await examine(checks, timeout_s=timeout_s, clock=clock, hidden=secret_values(settings))
+
+
+def _endpoints(settings: Settings) -> dict[str, tuple[str, str | None]]:
+    """Where something is sent to over HTTP, and which certificates are trusted there, by a name for people."""
+    found = {name: (given.url, given.ca_file) for name, given in settings.external_queues.items()}
+    found |= {f"of alarms: {name}": (given.url, given.ca_file) for name, given in settings.alarm_targets.items()}
+    found |= {f"of the audit log: {name}": (given.url, given.ca_file) for name, given in settings.audit_sinks.items()}
+    if settings.oidc_issuer is not None:
+        found["of logins"] = (settings.oidc_issuer, None)
+    if settings.is_traced:
+        found["of traces"] = (settings.traces_url, None)
+    return {name: there for name, there in found.items() if there[0]}
 
 
 async def _told(findings: Sequence[Finding]) -> Sequence[Finding]:
