@@ -1,12 +1,12 @@
-"""Sends mail over SMTP with the standard library, in a thread. Not: what it says, or through which service else."""
+"""Sends mail over SMTP, through aiosmtplib. Not: what it says, or through which service else."""
 
-import asyncio
-import smtplib
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime
+
+import aiosmtplib
 
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
@@ -73,32 +73,37 @@ class SmtpMailer:
         mail["Auto-Submitted"] = "auto-generated"
         mail.set_content(text)
         try:
-            await asyncio.to_thread(self._send, mail, list(to))
-        except smtplib.SMTPAuthenticationError as error:
+            refused = await self._send(mail, to)
+        except aiosmtplib.SMTPAuthenticationError as error:
             raise FluxaError(ErrorCode.PROVIDER_UNAUTHORIZED, f"The mail server refused the login: {error}") from error
-        except smtplib.SMTPRecipientsRefused as error:
-            codes = [code for code, _ in error.recipients.values()]
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            codes = [one.code for one in error.recipients]
             raise _refused(codes[0] if codes else 0, f"The mail server refused recipients: {error}") from error
-        except smtplib.SMTPResponseException as error:
-            raise _refused(error.smtp_code, f"The mail server said {error.smtp_code}: {error.smtp_error!r}") from error
-        except (smtplib.SMTPException, OSError) as error:
+        except aiosmtplib.SMTPResponseException as error:
+            raise _refused(error.code, f"The mail server said {error.code}: {error.message}") from error
+        except (aiosmtplib.SMTPException, OSError) as error:
             raise FluxaError(ErrorCode.PROVIDER_UNAVAILABLE, f"Mail could not be sent: {error}") from error
-
-    def _send(self, mail: EmailMessage, to: list[str]) -> None:
-        config = self._config
-        trust = ssl.create_default_context(cafile=config.ca_file)
-        if config.security == "tls":
-            server: smtplib.SMTP = smtplib.SMTP_SSL(config.host, config.port, timeout=config.timeout_s, context=trust)
-        else:
-            server = smtplib.SMTP(config.host, config.port, timeout=config.timeout_s)
-        with server:
-            if config.security == "starttls":
-                server.starttls(context=trust)
-            if config.username is not None:
-                server.login(config.username, config.password or "")
-            refused = server.send_message(mail, to_addrs=to)
         if refused:
-            raise smtplib.SMTPRecipientsRefused(refused)
+            code, _ = next(iter(refused.values()))
+            raise _refused(code, f"The mail server refused recipients: {', '.join(sorted(refused))}")
+
+    async def _send(self, mail: EmailMessage, to: Sequence[str]) -> dict[str, aiosmtplib.SMTPResponse]:
+        """Send it; the recipients that the server refused, if it took others."""
+        config = self._config
+        refused, _ = await aiosmtplib.send(
+            mail,
+            sender=config.sender,
+            recipients=list(to),
+            hostname=config.host,
+            port=config.port,
+            username=config.username,
+            password=config.password or "" if config.username is not None else None,
+            timeout=config.timeout_s,
+            use_tls=config.security == "tls",
+            start_tls=config.security == "starttls",
+            tls_context=ssl.create_default_context(cafile=config.ca_file),
+        )
+        return refused
 
 
 def _checked(config: SmtpConfig) -> SmtpConfig:
