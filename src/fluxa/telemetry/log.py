@@ -90,6 +90,20 @@ class LogHook:
     def hear(self, signal: c.Signal) -> None:  # noqa: C901, PLR0912 - one case a signal is the clearest form
         """Turn a signal into a log line, or none."""
         match signal:
+            case (  # first what metrics tell: every request says two of these, and cases are tried one after the other
+                c.RequestServed()
+                | c.RequestStarted()
+                | c.FlushFinished()
+                | c.ActRecorded()
+                | c.LedgerAnchored()
+                | c.IntegrityChecked()
+                | c.LedgerSent()
+                | c.RedrivesSeen()
+                | c.RecordsSettled()
+                | c.HandlersReturned()
+                | c.DuplicatesAcknowledged()
+            ):
+                pass
             case c.StageFinished():
                 self._stage(signal)
             case c.RecordParked():
@@ -131,20 +145,6 @@ class LogHook:
                 self._redrive_ended(signal)
             case c.BreakerChanged() | c.MemoryLow() | c.MemoryRecovered() | c.LoopBlocked():
                 self._limits(signal)
-            case (
-                c.ActRecorded()
-                | c.LedgerAnchored()
-                | c.IntegrityChecked()
-                | c.LedgerSent()
-                | c.RedrivesSeen()
-                | c.RecordsSettled()
-                | c.HandlersReturned()
-                | c.DuplicatesAcknowledged()
-                | c.FlushFinished()
-                | c.RequestServed()
-                | c.RequestStarted()
-            ):
-                pass  # told by metrics; a line each would say nothing more
             case _:
                 assert_never(signal)
 

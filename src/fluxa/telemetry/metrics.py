@@ -127,6 +127,10 @@ class Metrics:
     def hear(self, signal: c.Signal) -> None:  # noqa: C901, PLR0912, PLR0915 - one case a signal is the clearest form
         """Turn a signal into metrics."""
         match signal:
+            case c.RequestStarted():  # first what every request says: cases are tried one after the other
+                self._count("http_requests_active", 1, signal.method, signal.route)
+            case c.RequestServed():
+                self._hear_request(signal)
             case c.StageFinished():
                 self._count("fluxa_stage_events_total", signal.events, signal.stage, signal.status, signal.error_code)
                 self._observe("fluxa_stage_duration_seconds", signal.latency_s, signal.stage)
@@ -141,10 +145,6 @@ class Metrics:
             case c.FlushFinished():
                 self._observe("fluxa_flush_events", signal.events)
                 self._observe("fluxa_flush_duration_seconds", signal.latency_s, signal.status)
-            case c.RequestStarted():
-                self._count("http_requests_active", 1, signal.method, signal.route)
-            case c.RequestServed():
-                self._hear_request(signal)
             case c.OutageBegan():
                 self._count("fluxa_outages_total", 1, signal.dependency)
                 self.set_gauge("fluxa_dependency_up", 0, signal.dependency)

@@ -219,8 +219,9 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             given, ours = message.get("headers", ()), self.headers
-            if any(name == b"cache-control" for name, _ in given):
-                ours = tuple(one for one in ours if one[0] != b"cache-control")  # it says itself how long it is kept
+            for name, _ in given:
+                if name == b"cache-control":  # it says itself how long it is kept
+                    ours = tuple(one for one in ours if one[0] != name)
             message["headers"] = [*given, *ours]
         await self._send(message)
 
