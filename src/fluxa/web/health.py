@@ -1,7 +1,7 @@
 """Whether the process lives, whether it can work, and its metrics. Not: what is checked (apps pass it in)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import msgspec
 
@@ -53,13 +53,15 @@ class ReadyReport(msgspec.Struct, frozen=True):
 
     Attributes:
         status: `ready` or `not ready`.
-        failed: names of the checks that did not pass.
+        failed: names of the checks that did not pass, and without which there is no work.
         checks: all of them.
+        impaired: names of those that did not pass, and without which the work goes on.
     """
 
     status: str
     failed: list[str]
     checks: dict[str, CheckResult]
+    impaired: list[str]
 
 
 class Readiness:
@@ -68,14 +70,22 @@ class Readiness:
     Args:
         checks: by name: database, queue, object store, …
         logger: where the details go that a stranger should not read.
+        spared: names of checks without which the work goes on: what they find is told, and takes no process out.
         timeout_s: seconds that one check may take.
         clock: measures them.
     """
 
     def __init__(
-        self, checks: Mapping[str, Check], logger: Logger, *, timeout_s: float = 2.0, clock: Clock | None = None
+        self,
+        checks: Mapping[str, Check],
+        logger: Logger,
+        *,
+        spared: Collection[str] = (),
+        timeout_s: float = 2.0,
+        clock: Clock | None = None,
     ) -> None:
         self._checks = dict(checks)
+        self._spared = frozenset(spared)
         self._logger = logger
         self._timeout_s = timeout_s
         self._clock = clock or SystemClock()
@@ -90,8 +100,10 @@ class Readiness:
     async def _report(self) -> ReadyReport:
         results = await asyncio.gather(*(self._one(name, check) for name, check in self._checks.items()))
         checks = dict(zip(self._checks, results, strict=True))
-        failed = [name for name, result in checks.items() if not result.ok]
-        return ReadyReport("not ready" if failed else "ready", failed, checks)
+        wrong = [name for name, result in checks.items() if not result.ok]
+        failed = [name for name in wrong if name not in self._spared]
+        impaired = [name for name in wrong if name in self._spared]
+        return ReadyReport("not ready" if failed else "ready", failed, checks, impaired)
 
     async def _one(self, name: str, check: Check) -> CheckResult:
         began = self._clock.monotonic()

@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import httpx
 import pytest
@@ -41,11 +41,11 @@ async def _broken() -> None:
 
 
 class _Stand:
-    def __init__(self, checks: Mapping[str, Check], *refreshes: health.Refresh) -> None:
+    def __init__(self, checks: Mapping[str, Check], *refreshes: health.Refresh, spared: Collection[str] = ()) -> None:
         self.log = io.StringIO()
         self.metrics = Metrics()
         logger = make_logger("query", stream=self.log)
-        readiness = Readiness(checks, logger, timeout_s=0.1)
+        readiness = Readiness(checks, logger, spared=spared, timeout_s=0.1)
         self.app = App(
             health.routes("query", readiness, self.metrics, refreshes),
             identify=bearer(_nobody),
@@ -62,6 +62,17 @@ async def test_a_process_that_answers_is_alive_even_when_nothing_else_is(path: s
         answer = await client.get(path)
     assert answer.status_code == 200
     assert answer.json() == {"status": "alive", "service": "query"}
+
+
+@pytest.mark.req("OBS-3")
+async def test_what_the_work_does_not_need_is_told_and_takes_no_process_out() -> None:
+    stand = _Stand({"database": _fine, "cache": _away}, spared=["cache"])
+    async with serving(stand.app) as url, httpx.AsyncClient(base_url=url) as client:
+        answer = await client.get("/api/ready")
+    report = answer.json()
+    assert (answer.status_code, report["status"]) == (200, "ready")
+    assert (report["failed"], report["impaired"]) == ([], ["cache"])
+    assert report["checks"]["cache"]["ok"] is False
 
 
 @pytest.mark.req("OBS-3")

@@ -119,9 +119,11 @@ class Ground:
 
         if self.traces is not None:
             refreshes = (*refreshes, counting(self.traces, self.told))
-        ready = {"accepting": self.draining.check, "database": self.database.check, **checks}
-        readiness = health.Readiness(ready, self.told.logger)
-        table = [*rows, *health.routes(self.service, readiness, self.told.metrics, refreshes), problems.route()]
+        table = [
+            *rows,
+            *health.routes(self.service, self._readiness(checks), self.told.metrics, refreshes),
+            problems.route(),
+        ]
         table.append(openapi.route(table, version=fluxa.__version__))
         address = url_of(self.bound)
         app = App(
@@ -142,6 +144,16 @@ class Ground:
             ready=lambda: self.told.ready(self.service, address, self.tie),
             drain=begin_end,
         )
+
+    def _readiness(self, checks: Mapping[str, health.Check]) -> health.Readiness:
+        """What is asked of the process's own checks, and of what every process has."""
+        ready = {"accepting": self.draining.check, "database": self.database.check, **checks}
+        spared = set()
+        if self.valkey is not None:
+            ready["cache"] = self.valkey.check
+            if self.settings.session_store != "valkey":
+                spared.add("cache")  # without it requests are counted, or refused, as each bucket says; the rest works
+        return health.Readiness(ready, self.told.logger, spared=spared)
 
     def _counting(self) -> Counting:
         """The buckets, counted for all processes where there is a Valkey."""

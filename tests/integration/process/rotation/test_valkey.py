@@ -52,6 +52,7 @@ async def test_the_password_is_changed_while_people_call(
         ):
             answer = await client.post("/api/auth/login", json={"name": "ada@example.org", "password": PHRASE})
             token = f"Bearer {answer.json()['access_token']}"
+            assert (await client.get("/api/ready")).json()["checks"]["cache"]["ok"] is True
             calls.begin(getting(client, "/api/queues", headers={"Authorization": token}))
             await calls.more()
             files.write("valkey_url", url("second"))
