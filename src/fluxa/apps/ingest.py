@@ -3,6 +3,7 @@
 import asyncio
 
 from fluxa.apps.engines import object_store, open_queues
+from fluxa.apps.operations.flags import follow_flags
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
@@ -15,6 +16,7 @@ from fluxa.events.ingest.routes import routes
 from fluxa.events.ingest.schema_routes import schema_routes
 from fluxa.events.schemas.registry import SchemaRegistry
 from fluxa.events.schemas.store import SchemaStore
+from fluxa.operations.flags import INGEST_PACKING
 from fluxa.providers.object_store import ObjectStore
 from fluxa.web.bodies import Bodies, BodyBudget
 from fluxa.web.idempotency import RequestKeys
@@ -33,7 +35,13 @@ async def ingest(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
         backend = await open_queues(on.life, settings, on.database, notifier=on.notifier, rotation=on.rotation)
         await backend.create(QUEUE)
         objects = object_store(settings, on.rotation)
-        collector = Collector(backend, limits=_collector_limits(settings), hook=on.told.hook)
+        flags = await follow_flags(on)
+        collector = Collector(
+            backend,
+            limits=_collector_limits(settings),
+            hook=on.told.hook,
+            is_packing=lambda: flags.is_on(INGEST_PACKING),
+        )
         await on.life.start(collector)
         await on.serve(
             await _rows(on, objects, collector),

@@ -9,6 +9,7 @@ from fluxa.application import Fluxa
 from fluxa.apps.application import application
 from fluxa.apps.database import pool_config, slow_statements
 from fluxa.apps.engines import Served, cron_runner, dispatching, external_queues, open_served, queue_monitor
+from fluxa.apps.operations.flags import follow_flags
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.serving.renewal import renew_database
@@ -38,6 +39,7 @@ async def work(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
             on.life, settings, app.registry, clock=on.clock, hook=on.told.hook, rotation=on.rotation
         )
         register(app, externals, on.clock)
+        await follow_flags(on)  # for handlers that ask
         queues = served(app, settings)
         at = await open_served(on, app.registry)
         dispatcher = Dispatcher(

@@ -137,8 +137,8 @@ class LogHook:
                 | c.WatermarkCleared()
             ):
                 self._watching(signal)
-            case c.AlarmTold():
-                self._alarm(signal)
+            case c.AlarmTold() | c.FlagChanged():
+                self._word(signal)
             case c.RedriveAdvanced():
                 self._redrive_advanced(signal)
             case c.RedriveEnded():
@@ -148,7 +148,11 @@ class LogHook:
             case _:
                 assert_never(signal)
 
-    def _alarm(self, signal: c.AlarmTold) -> None:
+    def _word(self, signal: c.AlarmTold | c.FlagChanged) -> None:
+        """What somebody is told, or has said."""
+        if isinstance(signal, c.FlagChanged):
+            self._logger.warning("flag changed", **dataclasses.asdict(signal))
+            return
         tell = self._logger.warning if signal.notice in ("firing", "repeated", "unknown") else self._logger.info
         tell("alarm told", **dataclasses.asdict(signal))
 

@@ -170,7 +170,7 @@ class Metrics:
                 self._hear_redrive(signal)
             case c.ProbeFailed() | c.WatermarkExceeded() | c.StatementSlow():
                 self._hear_watching(signal)
-            case c.WatermarkCleared() | c.QueuePaused() | c.QueueResumed() | c.RoleBindingChanged():
+            case c.WatermarkCleared() | c.QueuePaused() | c.QueueResumed() | c.RoleBindingChanged() | c.FlagChanged():
                 pass  # these are gauges that are read when scraped, or rare enough for the log alone
             case c.CallFinished():
                 self._hear_call(signal)

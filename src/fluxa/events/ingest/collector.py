@@ -6,7 +6,7 @@ A caller hands in records and waits until they are durable. What is too much is 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fluxa.events.carriage import QUEUE
@@ -63,6 +63,10 @@ class _Waiter:
         self.place = trace.traceparent()
 
 
+def _always() -> bool:
+    return True
+
+
 class Collector:
     """Gathers the records of concurrent callers into few commits. A `fluxa.kernel.lifecycle.Service`.
 
@@ -72,6 +76,7 @@ class Collector:
         limits: how much may wait.
         hook: hears each flush, and when an outage begins and ends.
         clock: measures.
+        is_packing: whether several records may share a message; asked at each flush.
     """
 
     def __init__(
@@ -82,8 +87,10 @@ class Collector:
         limits: CollectorLimits | None = None,
         hook: Hook = silent,
         clock: Clock | None = None,
+        is_packing: Callable[[], bool] = _always,
     ) -> None:
         self._backend = backend
+        self._is_packing = is_packing
         self._queue = queue
         self._limits = limits or CollectorLimits()
         self._hook = hook
@@ -218,7 +225,8 @@ class Collector:
 
     async def _send(self, records: Sequence[Record]) -> int:
         """Store records, all or none; the number of messages they made."""
-        envelopes = list(pack(records, self._limits.envelope_records, self._envelope_bytes))
+        count = self._limits.envelope_records if self._is_packing() else 1
+        envelopes = list(pack(records, count, self._envelope_bytes))
         try:
             async with asyncio.timeout(self._limits.flush_timeout_s):
                 await self._backend.send(self._queue, envelopes)

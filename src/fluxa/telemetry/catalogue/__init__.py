@@ -3,6 +3,7 @@
 from fluxa.telemetry.catalogue.access import AuthenticationFailed, RoleBindingChanged
 from fluxa.telemetry.catalogue.alarms import AlarmTold
 from fluxa.telemetry.catalogue.audit import ActRecorded, IntegrityChecked, LedgerAnchored, LedgerSent
+from fluxa.telemetry.catalogue.flags import FlagChanged
 from fluxa.telemetry.catalogue.identity import RefreshReused, TokenRefused
 from fluxa.telemetry.catalogue.metrics import LOG_FIELDS, METRICS, PROCESS, Kind, Metric
 from fluxa.telemetry.catalogue.signals import (
@@ -57,6 +58,7 @@ __all__ = [
     "CallEnding",
     "CallFinished",
     "DuplicatesAcknowledged",
+    "FlagChanged",
     "FlushFinished",
     "HandlersReturned",
     "Hook",

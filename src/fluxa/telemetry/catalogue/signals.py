@@ -9,6 +9,7 @@ import msgspec
 from fluxa.telemetry.catalogue.access import AuthenticationFailed, RoleBindingChanged
 from fluxa.telemetry.catalogue.alarms import AlarmTold
 from fluxa.telemetry.catalogue.audit import ActRecorded, IntegrityChecked, LedgerAnchored, LedgerSent
+from fluxa.telemetry.catalogue.flags import FlagChanged
 from fluxa.telemetry.catalogue.identity import RefreshReused, TokenRefused
 from fluxa.telemetry.catalogue.watching import StatementSlow
 from fluxa.telemetry.catalogue.work import (
@@ -387,6 +388,7 @@ Signal = (
     | AlarmTold
     | RefreshReused
     | RoleBindingChanged
+    | FlagChanged
 )
 
 Hook = Callable[[Signal], None]

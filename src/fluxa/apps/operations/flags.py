@@ -1,0 +1,19 @@
+"""Lets a process follow feature flags: its own code, and handlers by OpenFeature."""
+
+from fluxa.apps.serving.ground import Ground
+from fluxa.kernel.ids import Tenant
+from fluxa.operations.flags import Flags, FlagWatch
+from fluxa.providers.vendors import openfeature
+
+
+async def follow_flags(on: Ground) -> FlagWatch:
+    """How flags stand, for as long as the process lives.
+
+    Raises:
+        FluxaError: an outage: who does not know must not begin.
+    """
+    flags = Flags(on.database, on.ledger, Tenant(on.settings.default_tenant))
+    watch = FlagWatch(flags, listener=on.listener, clock=on.clock, hook=on.told.hook)
+    await on.life.start(watch)
+    openfeature.install(watch.given)
+    return watch
