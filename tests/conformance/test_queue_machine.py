@@ -307,6 +307,7 @@ def test_the_twin_in_memory_does_what_the_model_does(queue: str) -> None:
 
 
 @pytest.mark.req("QUEUE-1", "QUEUE-3", "QUEUE-5", "QUEUE-8", "QUEUE-9")
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("queue", _RULES)
 def test_pgmq_does_what_the_model_does(postgres_server: str, queue: str) -> None:
     name = f"machine_{uuid.uuid4().hex[:12]}"
