@@ -241,7 +241,13 @@ FAULTS = (
     (Fault(bad_build, {"ProcessorErrorRate": "", "DLQDepth": "orders"}, {"DLQDepth": "HandlerError"}),),
     (Fault(killed_process, {"ProcessSilent": "ingest"}, {"ProcessSilent": "silent for"}),),
     (Fault(missing_worker, {"QueueUnserved": "parcels"}, {"QueueUnserved": "1 messages"}),),
-    (Fault(deep_queue, {"QueueDepthHigh": "mails", "QueueOldestAge": "mails"}, {"QueueDepthHigh": "messages, where 20 are the mark"}),),
+    (
+        Fault(
+            deep_queue,
+            {"QueueDepthHigh": "mails", "QueueOldestAge": "mails"},
+            {"QueueDepthHigh": "messages, where 20 are the mark"},
+        ),
+    ),
     (Fault(unknown_queue, {"MissedSchedule": "digest"}, {"MissedSchedule": "due at"}),),
     (Fault(altered_record, {"TamperedRecords": "imports"}, {}),),
     (Fault(altered_log, {"LedgerBroken": ""}, {"LedgerBroken": "as station found"}),),
