@@ -18,6 +18,7 @@ from fluxa.events.carriage import QUEUE as EVENTS
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.operations.cron.schedules import Schedules
 from fluxa.postgres.pool import Database
+from fluxa.providers.vendors import openfeature
 from fluxa.queue.dead_letters.runner import RedriveRunner
 from fluxa.queue.health.reports import Reporter, worker_id
 from fluxa.queue.worker.dispatcher import Dispatcher
@@ -39,7 +40,7 @@ async def work(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None:
             on.life, settings, app.registry, clock=on.clock, hook=on.told.hook, rotation=on.rotation
         )
         register(app, externals, on.clock)
-        await follow_flags(on)  # for handlers that ask
+        openfeature.install((await follow_flags(on)).given)
         queues = served(app, settings)
         at = await open_served(on, app.registry)
         dispatcher = Dispatcher(

@@ -1,9 +1,8 @@
-"""Lets a process follow feature flags: its own code, and handlers by OpenFeature."""
+"""Lets a process follow feature flags. Not: how handlers ask them (the worker says so to OpenFeature)."""
 
 from fluxa.apps.serving.ground import Ground
 from fluxa.kernel.ids import Tenant
 from fluxa.operations.flags import Flags, FlagWatch
-from fluxa.providers.vendors import openfeature
 
 
 async def follow_flags(on: Ground) -> FlagWatch:
@@ -15,5 +14,4 @@ async def follow_flags(on: Ground) -> FlagWatch:
     flags = Flags(on.database, on.ledger, Tenant(on.settings.default_tenant))
     watch = FlagWatch(flags, listener=on.listener, clock=on.clock, hook=on.told.hook)
     await on.life.start(watch)
-    openfeature.install(watch.given)
     return watch
