@@ -17,7 +17,6 @@ import pytest
 from fluxa.cli.main import COMMANDS
 from making.stack import READY_S, environment, fluxa, json_lines
 
-pytestmark = pytest.mark.timeout(180)
 Done = subprocess.CompletedProcess[str]
 
 

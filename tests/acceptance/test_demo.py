@@ -9,7 +9,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.req("PIPE-1", "PIPE-3", "PIPE-4", "PIPE-6", "PIPE-7", "PIPE-9", "PIPE-11")
 async def test_the_demonstration_finds_every_event_where_it_belongs(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(

@@ -14,8 +14,6 @@ from fluxa.auth.roles import Role
 from fluxa.postgres.pool import Database
 from making.stack import Program, fluxa, running, until
 
-pytestmark = pytest.mark.timeout(180)
-
 
 async def _address(program: Program) -> str:
     line = json.loads(await program.line(lambda line: '"event": "ready"' in line))

@@ -18,7 +18,6 @@ from fluxa.postgres.pool import Database
 from making.stack import Program, alive, fluxa, running, stack, until
 
 _HEADERS = {"content-type": "application/cloudevents+json"}
-pytestmark = pytest.mark.timeout(240)
 
 
 def _event(number: str) -> dict[str, object]:

@@ -159,7 +159,6 @@ class SqsMachine(QueueMachine):
 
 
 @pytest.mark.req("QUEUE-1", "QUEUE-3", "QUEUE-8", "QUEUE-9")
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("queue", _RULES)
 def test_sqs_does_what_the_model_does(ministack: Ministack, postgres_server: str, queue: str) -> None:
     name = f"machine_{uuid.uuid4().hex[:12]}"

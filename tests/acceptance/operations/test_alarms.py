@@ -144,7 +144,6 @@ def test_every_alarm_has_a_fault() -> None:
     assert sorted(proven) == sorted(rule.name for rule in RULES)
 
 
-@pytest.mark.timeout(420)
 @pytest.mark.req("ALARM-1", "ALARM-2", "ALARM-3", "ALARM-4", "ALARM-5", "QUEUE-11")
 async def test_every_fault_fires_its_alarms_in_their_time_and_they_are_over_when_it_is(
     tmp_path: Path, database_url: str

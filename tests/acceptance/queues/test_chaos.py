@@ -39,14 +39,12 @@ _SLEEP_S, _STALL_S = 2.5 * jobs.LEASE_S, 2.0 * jobs.LEASE_S
 
 
 @pytest.mark.req("QUEUE-3")
-@pytest.mark.timeout(150)
 async def test_no_job_is_lost_or_done_twice_on_pgmq(home: Path, tmp_path: Path) -> None:
     settings = Settings(home=str(home), worker_port=0, log_level="warning")
     await _ordeal(tmp_path, settings, jobs_each=2_500, strikes=16, pause_s=(0.6, 2.2))
 
 
 @pytest.mark.req("QUEUE-1", "QUEUE-3")
-@pytest.mark.timeout(150)
 async def test_no_job_is_lost_or_done_twice_on_sqs(home: Path, tmp_path: Path, own_ministack: Ministack) -> None:
     async with Wire(own_ministack.port).open() as wire:
         settings = Settings(

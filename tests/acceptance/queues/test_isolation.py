@@ -102,7 +102,6 @@ async def _stage(folder: Path, database: Database) -> AsyncIterator[Stage]:
 
 
 @pytest.mark.req("QUEUE-5", "QUEUE-6")
-@pytest.mark.timeout(150)
 async def test_bad_queues_do_not_slow_down_the_good_ones_nor_burn_attempts(tmp_path: Path, database: Database) -> None:
     async with _stage(tmp_path, database) as stage:
         for queues in (CALM, BUSY):  # both are warm before anything is bad

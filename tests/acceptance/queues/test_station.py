@@ -21,7 +21,6 @@ from house.tree import ROOT
 from making.callers.calls import SECRET
 from making.stack import Program, fluxa, json_lines, stack, until
 
-pytestmark = pytest.mark.timeout(240)
 APP = """
 from fluxa import Fluxa
 from fluxa.kernel.errors import FluxaError

@@ -17,7 +17,7 @@ from fluxa.kernel.ids import Tenant
 from fluxa.postgres.pool import Database
 from making.stack import Program, fluxa, json_lines, running, until
 
-pytestmark = [pytest.mark.req("QUEUE-7"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.req("QUEUE-7")]
 
 APP = """
 from fluxa import Fluxa

@@ -118,7 +118,6 @@ async def test_four_processes_at_once_run_each_due_time_once(cron: Cron, databas
     assert len({run.worker for run in runs}) > 1, "one process did everything: nothing was shown"
 
 
-@pytest.mark.timeout(170)
 async def test_a_kill_before_any_statement_leaves_all_of_a_run_or_nothing(cron: Cron, database_url: str) -> None:
     await cron.add(missed=Missed.ALL)
     before_each: list[str] = []

@@ -10,7 +10,7 @@ from fluxa.auth.roles import Role
 from fluxa.postgres.pool import Database
 from identity.town import LOGIN, PHRASE, REFRESH, bearing, town
 
-pytestmark = [pytest.mark.req("SEC-1", "STATION-auth"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("SEC-1", "STATION-auth")]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from fluxa.postgres.pool import Database
 from identity.openid import CLIENT_ID, CLIENT_SECRET, OpenIdProvider, provider
 from identity.town import Town, bearing, town
 
-pytestmark = [pytest.mark.req("SEC-1", "STATION-auth"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("SEC-1", "STATION-auth")]
 
 START = "/api/auth/oidc/start"
 

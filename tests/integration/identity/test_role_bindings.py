@@ -26,7 +26,7 @@ from fluxa.web.routes import Auth, Bucket, Operation, Route, Terms
 from identity.serving import served
 from identity.tokens import Recorder
 
-pytestmark = [pytest.mark.req("SEC-2"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("SEC-2")]
 
 QUEUES = "/api/queues"
 ROLES = "/api/routes/queues_list/roles"

@@ -27,7 +27,7 @@ from house.tree import ROOT
 from identity.serving import served
 from making.events import event_text
 
-pytestmark = [pytest.mark.req("HARDEN-9"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("HARDEN-9")]
 
 TENANT = Tenant("default")
 AT_ONCE_S = 1.5

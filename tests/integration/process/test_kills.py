@@ -51,7 +51,6 @@ async def _run(program: Path, *args: str) -> tuple[int, str]:
 
 
 @pytest.mark.req("PIPE-7")
-@pytest.mark.timeout(170)
 @pytest.mark.parametrize("kind", ["clean", "mixed"])
 async def test_a_kill_before_any_statement_neither_loses_nor_doubles(
     database: Database, database_url: str, kind: str
@@ -109,7 +108,6 @@ async def test_an_event_that_kills_every_processor_is_parked_and_takes_no_neighb
 
 
 @pytest.mark.req("PIPE-7", "PIPE-9")
-@pytest.mark.timeout(110)
 async def test_postgres_killed_at_work_costs_time_and_nothing_else(home: Path) -> None:
     server = EmbeddedPostgres(home, settings={"shared_buffers": "64MB"})
     await server.start()

@@ -165,7 +165,6 @@ async def _run(*args: str) -> tuple[int, str]:
 
 
 @pytest.mark.req("QUEUE-3", "QUEUE-4")
-@pytest.mark.timeout(170)
 @pytest.mark.parametrize("kind", ["single", "several", "batch"])
 async def test_a_kill_before_any_statement_neither_loses_nor_doubles_an_effect(
     database: Database, database_url: str, kind: str

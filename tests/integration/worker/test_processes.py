@@ -47,7 +47,6 @@ async def other(job: int) -> None: ...
 
 
 @pytest.mark.req("QUEUE-3")
-@pytest.mark.timeout(170)
 async def test_a_record_that_kills_every_worker_is_parked_and_takes_no_neighbour_along(
     database: Database, database_url: str
 ) -> None:
@@ -159,7 +158,6 @@ async def test_what_is_wrong_with_an_application_is_said_in_words(
 
 
 @pytest.mark.req("QUEUE-3")
-@pytest.mark.timeout(110)
 async def test_postgres_killed_at_work_costs_time_and_nothing_else(home: Path) -> None:
     server = EmbeddedPostgres(home, settings={"shared_buffers": "64MB"})
     await server.start()

@@ -162,7 +162,6 @@ async def test_an_overlap_ends_with_the_old_end_of_the_key(keys: ApiKeys, clock:
             await keys.create("acme", "x", role=Role.ADMIN, expires_in_s=seconds)
 
 
-@pytest.mark.timeout(60)
 async def test_no_request_fails_while_keys_are_rotated(database: Database) -> None:
     """Eight clients on two processes use each new secret from its first moment, and the old ones too."""
     keys, clock = ApiKeys(database), SystemClock()
@@ -247,7 +246,6 @@ async def _until(guard: KeyGuard, token: str, within_s: float) -> float:
     return asyncio.get_running_loop().time() - began
 
 
-@pytest.mark.timeout(30)
 async def test_a_process_that_listens_learns_of_a_revocation_at_once(database: Database, listener: Listener) -> None:
     clock, keys = SystemClock(), ApiKeys(database)
     guard = KeyGuard(keys, clock)
@@ -263,7 +261,6 @@ async def test_a_process_that_listens_learns_of_a_revocation_at_once(database: D
         await watch.stop()
 
 
-@pytest.mark.timeout(30)
 async def test_a_process_that_hears_nothing_learns_of_it_by_the_count(database: Database) -> None:
     clock, keys = SystemClock(), ApiKeys(database)
     guard = KeyGuard(keys, clock)

@@ -13,7 +13,7 @@ from fluxa.operations.ledger import Ledger
 from fluxa.postgres.pool import Database
 from identity.town import Town, bearing, town
 
-pytestmark = [pytest.mark.req("STATION-auth", "SEC-2", "SEC-5"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("STATION-auth", "SEC-2", "SEC-5")]
 
 
 @pytest.fixture

@@ -300,7 +300,6 @@ def _in_order(numbers: Sequence[int], last: int) -> None:
     assert seen == list(range(1, last + 1))
 
 
-@pytest.mark.timeout(90)
 async def test_who_is_killed_in_the_middle_sends_again_and_misses_nothing(
     log: Log, database_url: str, tmp_path: Path
 ) -> None:

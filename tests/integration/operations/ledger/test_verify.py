@@ -31,7 +31,6 @@ _WHOLE = 5
 """Chains of each round that nobody touches."""
 
 
-@pytest.mark.timeout(300)
 async def test_ten_thousand_alterations_are_all_found(database: Database) -> None:
     """In each round fifty chains are altered, each in one of seven ways, and five are left alone."""
     rng, tried = random.Random(20261122), Counter[str]()  # noqa: S311 - not a secret
@@ -171,7 +170,6 @@ def test_a_file_that_is_no_export_is_refused_with_its_line(lines: list[bytes]) -
         verify_lines(lines)
 
 
-@pytest.mark.timeout(600)
 async def test_a_million_entries_are_verified_in_little_memory(database_url: str) -> None:
     database = Database(PoolConfig(url=database_url, statement_timeout_s=300))
     await database.start()

@@ -12,7 +12,7 @@ import pytest
 
 from making.stack import Program, fluxa, stack, until
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.req("OBS-5", "OBS-1")]
+pytestmark = [pytest.mark.req("OBS-5", "OBS-1")]
 
 
 async def _check(home: Path, *args: str, **settings: str) -> tuple[int, dict[str, dict[str, Any]]]:

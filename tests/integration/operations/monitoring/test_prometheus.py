@@ -22,7 +22,6 @@ from making.stack import Program, fluxa, stack, until
 
 pytestmark = [
     *(pytest.mark.system(package) for package in PACKAGES),
-    pytest.mark.timeout(240),
 ]
 
 # Windows of five seconds instead of five minutes, so that a rate falls as soon as its cause has ended.

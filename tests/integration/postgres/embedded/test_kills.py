@@ -78,7 +78,6 @@ class Household:
             await connection.close()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [20260101])
 def test_whoever_is_killed_the_server_comes_back_with_all_that_was_acknowledged(
     home: Path, begin: Begin, seed: int

@@ -16,7 +16,7 @@ from fluxa.auth.roles import Role
 from fluxa.postgres.pool import Database
 from integration.process.rotation.stand import Files, Heard, load, posting, rotates, running
 
-pytestmark = [pytest.mark.req("SEC-5"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("SEC-5")]
 
 OLD, NEW = ("AKIAOLDOLDOLDOLD", "the secret of the old key"), ("AKIANEWNEWNEWNEW", "the secret of the new key")
 _LARGE = "x" * 3000

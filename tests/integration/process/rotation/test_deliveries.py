@@ -27,7 +27,7 @@ from fluxa.queue.record import Record
 from integration.process.rotation.stand import Files, Heard, load, rotates, running
 from integration.providers.receivers import Received, Receiver, answering, receiver
 
-pytestmark = [pytest.mark.req("SEC-5"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("SEC-5")]
 
 QUEUE = "package_generation"
 

@@ -20,7 +20,7 @@ from fluxa.postgres.listen import Listener
 from fluxa.postgres.pool import Database, PoolConfig
 from integration.process.rotation.stand import Files, Heard, load, posting, rotates, running
 
-pytestmark = [pytest.mark.req("SEC-5"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("SEC-5")]
 
 ROLE = "rotated"
 

@@ -21,7 +21,7 @@ from integration.process.rotation.stand import Heard, load, running
 from making.callers.calls import OLDER, signed
 from making.callers.calls import SECRET as NEWER
 
-pytestmark = [pytest.mark.req("SEC-5", "GATE-4"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("SEC-5", "GATE-4")]
 
 PATH = "/process-queues?budget_s=0.1"
 

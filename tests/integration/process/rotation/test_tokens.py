@@ -26,7 +26,7 @@ from fluxa.web.routes import Bucket
 from identity.openid import CLIENT_ID, CLIENT_SECRET, provider
 from integration.process.rotation.stand import Files, Heard, getting, load, rotates, running
 
-pytestmark = [pytest.mark.req("SEC-5", "SEC-1"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("SEC-5", "SEC-1")]
 
 NAME, PHRASE = "ada@example.org", "correct horse battery"
 OLD, NEW = "the secret that sealed the keys until now", "the secret that seals the keys from now on"

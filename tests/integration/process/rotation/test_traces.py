@@ -13,7 +13,7 @@ from fluxa.telemetry import trace
 from integration.process.rotation.stand import Files, Heard, getting, load, rotates, running
 from integration.providers.receivers import Received, answering, receiver
 
-pytestmark = [pytest.mark.req("SEC-5"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("SEC-5")]
 
 
 @rotates("otel_exporter_otlp_headers")

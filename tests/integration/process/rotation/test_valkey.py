@@ -18,7 +18,7 @@ from fluxa.providers.valkey import ValkeyLink, outages
 from fluxa.web.routes import Bucket
 from integration.process.rotation.stand import Files, Heard, getting, load, rotates, running
 
-pytestmark = [pytest.mark.req("SEC-5"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.req("SEC-5")]
 
 PHRASE = "correct horse battery"
 SECRET_KEY = "0123456789abcdef0123456789abcdef"  # noqa: S105 - a test's own

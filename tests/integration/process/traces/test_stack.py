@@ -20,7 +20,7 @@ from integration.process.traces.tap import Tap, facts, following, ids, tapping
 from integration.providers.receivers import answering, receiver
 from making.stack import fluxa, stack
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.req("OBS-2", "PIPE-10")]
+pytestmark = [pytest.mark.req("OBS-2", "PIPE-10")]
 
 _THEIRS = "0af7651916cd43dd8448eb211c80319c"
 

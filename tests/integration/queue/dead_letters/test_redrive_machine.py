@@ -375,7 +375,6 @@ def test_redrives_do_what_the_model_says(postgres_server: str) -> None:
                     max_examples=40,
                     stateful_step_count=30,
                     deadline=None,
-                    derandomize=settings.get_current_profile_name() == "ci",
                     suppress_health_check=list(HealthCheck),
                 ),
             )

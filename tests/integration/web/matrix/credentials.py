@@ -197,7 +197,7 @@ def not_keys(wallet: Wallet) -> list[Kind]:
         "cut key": right[:-1],
         "longer key": f"{right}x",
         "altered key": right[:-1] + ("A" if right[-1] != "A" else "B"),
-        "public part of a key": right.rpartition("_")[0],
+        "public part of a key": "_".join(right.split("_", 2)[:2]),
         **{f"{how} key": key for how, key in wallet.ended.items()},
         "cron secret as key": SECRET,
         "refresh token as key": "fr_" + "x" * 43,

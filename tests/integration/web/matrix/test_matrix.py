@@ -32,8 +32,6 @@ from integration.web.matrix.credentials import (
 from integration.web.matrix.expected import BEARER, CRON, EXPECTED, OPEN, Row
 from making.callers.calls import LEGACY, OLDER, OVERRIDE, SECRET, signed
 
-pytestmark = pytest.mark.timeout(180)
-
 SETTINGS: dict[str, object] = {
     "log_level": "error",
     "buckets": {str(bucket): {"limit": 0} for bucket in Bucket},
