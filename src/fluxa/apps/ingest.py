@@ -65,6 +65,7 @@ async def _rows(on: Ground, objects: ObjectStore, collector: Collector) -> list[
     store = SchemaStore(on.database)
     registry = SchemaRegistry(store, on.told.logger)
     await on.life.start(registry)
+    on.told.metrics.follow_caches({"schemas": registry.count})
     keys = RequestKeys(on.database, on.told.logger)
     await on.life.start(keys)
     door = Door(

@@ -37,6 +37,7 @@ async def process(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         await on.life.start(_keeper(on))
         registry = SchemaRegistry(SchemaStore(database), on.told.logger)
         await on.life.start(registry)
+        on.told.metrics.follow_caches({"schemas": registry.count})
         redrives = RedriveRunner(database, backend, clock=clock, hook=hook, registry=queues, listener=at.listener)
         await on.life.start(redrives)
         processor = Processor(

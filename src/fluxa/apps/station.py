@@ -16,6 +16,7 @@ from fluxa.apps.engines import (
 )
 from fluxa.apps.operations.alarms import AlarmGauges, alarm_routes, alarm_rules, alarm_store, serve_alarms
 from fluxa.apps.operations.audit import integrity_checks, ledger_anchoring
+from fluxa.apps.operations.metrics import server_caches
 from fluxa.apps.operations.people import identity_routes
 from fluxa.apps.operations.sinks import SinkGauges, send_audit
 from fluxa.apps.serving.ground import Ground, ground
@@ -92,6 +93,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
                 monitor.refresh,
                 AlarmGauges(alarms, alarm_rules(settings), on.told.metrics).refresh,
                 SinkGauges(on).refresh,
+                server_caches(on).refresh,
             ),
             guards=_guards(on),
             drain=drainer.end,

@@ -1,7 +1,8 @@
 """Prometheus families made from the catalogue, fed by signals."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import accumulate
 from typing import assert_never
 
@@ -10,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from fluxa.telemetry import catalogue as c
+from fluxa.telemetry.caches import CacheCount
 
 Labels = tuple[str, ...]
 _OfWorker = c.RecordsSettled | c.HandlersReturned | c.BreakerChanged | c.MemoryLow | c.MemoryRecovered | c.LoopBlocked
@@ -27,6 +29,7 @@ class _Tally:
         self._values: dict[str, dict[Labels, float]] = {name: {} for name in self._metrics}
         # Of a histogram: how many fell into each bucket, the last one without bound, then the sum.
         self._spreads: dict[str, dict[Labels, list[float]]] = {name: {} for name in self._metrics}
+        self._followed: dict[tuple[str, Labels], Callable[[], float]] = {}
         for metric in self._metrics.values():
             if not metric.labels and not metric.absent:
                 self._start(metric)
@@ -45,6 +48,13 @@ class _Tally:
     def put(self, name: str, value: float, labels: Labels) -> None:
         self._values[name][labels] = value
 
+    def follow(self, name: str, labels: Labels, count: Callable[[], float]) -> None:
+        self._followed[name, labels] = count
+
+    def _catch_up(self) -> None:
+        for (name, labels), count in self._followed.items():
+            self._values[name][labels] = count()
+
     def forget(self, name: str, labels: Labels) -> None:
         self._values[name].pop(labels, None)
 
@@ -54,6 +64,7 @@ class _Tally:
             return {}
         if self._metrics[name].kind is c.Kind.HISTOGRAM:
             return {labels: sum(spread[:-1]) for labels, spread in self._spreads[name].items()}
+        self._catch_up()
         return dict(self._values[name])
 
     def observe(self, name: str, value: float, labels: Labels) -> None:
@@ -66,6 +77,7 @@ class _Tally:
 
     def collect(self) -> Iterable[Metric]:
         """What the library's registry asks when it is scraped."""
+        self._catch_up()
         for name, metric in self._metrics.items():
             family: CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
             match metric.kind:
@@ -115,6 +127,12 @@ class Metrics:
     def forget_gauge(self, name: str, *labels: str) -> None:
         """Take a labelled gauge out of the scrape: an unknown value is absent, never zero."""
         self._tally.forget(name, labels)
+
+    def follow_caches(self, caches: Mapping[str, CacheCount]) -> None:
+        """Show what caches count, by their names, as it stands whenever metrics are read."""
+        for cache, count in caches.items():
+            self._tally.follow("fluxa_cache_requests_total", (cache, "hit"), partial(getattr, count, "hits"))
+            self._tally.follow("fluxa_cache_requests_total", (cache, "miss"), partial(getattr, count, "misses"))
 
     def totals(self, name: str) -> dict[Labels, float]:
         """What a metric has come to in this process, by labels; of a histogram how many were observed."""

@@ -17,6 +17,7 @@ from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.postgres.pool import Database
+from fluxa.telemetry.caches import CacheCount
 from fluxa.telemetry.log import make_logger
 from fluxa.testing.clock import ManualClock
 from fluxa.testing.serving import serving
@@ -93,9 +94,12 @@ async def provider() -> AsyncIterator[Provider]:
 
 
 @contextlib.asynccontextmanager
-async def accepting(database: Database, theirs: Provider, clock: ManualClock) -> AsyncIterator[Office]:
+async def accepting(
+    database: Database, theirs: Provider, clock: ManualClock, count: CacheCount | None = None
+) -> AsyncIterator[Office]:
     async with httpx.AsyncClient(trust_env=False) as client:
-        other = OutsideIssuer(TERMS, HttpKeys(client, theirs.url, timeout_s=2, max_bytes=8192), clock=clock)
+        fetch = HttpKeys(client, theirs.url, timeout_s=2, max_bytes=8192)
+        other = OutsideIssuer(TERMS, fetch, clock=clock, count=count)
         async with office(database, clock=clock, issuers={ISSUER: other}) as at:
             yield at
 
@@ -138,8 +142,8 @@ async def test_what_another_issuer_did_not_say_so_is_refused(database: Database)
 
 
 async def test_new_keys_are_found_and_forged_ones_cost_little(database: Database) -> None:
-    clock = ManualClock()
-    async with provider() as theirs, accepting(database, theirs, clock) as at:
+    clock, count = ManualClock(), CacheCount()
+    async with provider() as theirs, accepting(database, theirs, clock, count) as at:
         assert await at.tokens.verify(theirs.token("ec")) == ADA
         theirs.add("new", ECKey.generate_key("P-256"))
         token = theirs.token("new")
@@ -149,6 +153,8 @@ async def test_new_keys_are_found_and_forged_ones_cost_little(database: Database
         clock.advance(10)
         assert await at.tokens.verify(token) == ADA
         assert theirs.asked == 2
+        assert await at.tokens.verify(token) == ADA
+        assert count == CacheCount(hits=1, misses=7)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Where the metrics pages of an installation are, and reads them. Not: what is thought of them (operations)."""
+"""Where the metrics pages of an installation are, and reads them; what a process counts of the servers behind it.
+
+Not: what is thought of them (operations).
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -7,13 +10,16 @@ from dataclasses import dataclass
 import httpx
 import msgspec
 
+from fluxa.apps.serving.ground import Ground
 from fluxa.apps.settings import Settings, listed
 from fluxa.apps.stack import home
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.operations.monitoring.caches import ServerCaches
 from fluxa.operations.monitoring.check import Bounds, Seen
 from fluxa.operations.monitoring.checks import CHECKS
 from fluxa.operations.monitoring.pages import Page, grown, read
+from fluxa.telemetry.duty import Duty
 from fluxa.web.health import ReadyReport
 
 _PAGE = "/metrics"
@@ -29,6 +35,16 @@ class _Answer:
 
     page: Page | None
     reason: str = ""
+
+
+def server_caches(on: Ground) -> ServerCaches:
+    """What Postgres and Valkey had at hand, in the metrics of a process that shows them."""
+    duty = Duty("cache_counts", clock=on.clock, hook=on.told.hook)
+    found = ServerCaches(on.database, on.valkey, duty=duty)
+    on.told.metrics.follow_caches({"postgres": found.postgres.count})
+    if on.valkey is not None:
+        on.told.metrics.follow_caches({"valkey": found.valkey.count})
+    return found
 
 
 def local_targets(settings: Settings) -> Mapping[str, Sequence[str]]:

@@ -198,6 +198,7 @@ async def ground(settings: Settings, service: str, tie: Tie) -> AsyncIterator[Gr
         identity = await open_identity(
             life, settings, database, listener, sessions, clock=clock, hook=told.hook, audit=ledger
         )
+        told.metrics.follow_caches(identity.caches)
         access = await open_access(life, settings, database, listener, ledger, clock=clock, hook=told.hook)
         rotation = rotation_of(settings, told.logger)
         renew_ground(rotation, database=database, listener=listener, valkey=valkey, identity=identity, traces=traces)

@@ -1,5 +1,6 @@
 """Builds what knows callers, by API key or access token, and what their roles may. Not: who is logged in (sessions)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -16,6 +17,7 @@ from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.postgres.listen import Listener
 from fluxa.postgres.pool import Database
+from fluxa.telemetry.caches import CacheCount
 from fluxa.telemetry.catalogue import Hook
 from fluxa.web.identity import Access, Identify, bearer, either
 from fluxa.web.identity.bindings import Bindings, BindingWatch
@@ -30,12 +32,14 @@ class Identity:
         tokens: makes and checks access tokens.
         ring: the keys that sign them.
         sealer: hides their private parts.
+        caches: what its caches count, by name.
     """
 
     identify: Identify
     tokens: AccessTokens
     ring: KeyRing
     sealer: Sealer
+    caches: Mapping[str, CacheCount]
 
 
 def sealing(settings: Settings) -> list[bytes]:
@@ -71,22 +75,26 @@ async def open_identity(
     keys = signing_keys(settings, database, audit=audit, sealer=sealer)
     ring = KeyRing(keys, listener=listener, clock=clock, hook=hook)
     await life.start(ring)
+    outside = CacheCount()
     tokens = AccessTokens(
         ring,
         sessions,
         names=Names(settings.jwt_issuer, settings.jwt_audience),
         clock=clock,
         hook=hook,
-        issuers=_issuers(life, settings, clock),
+        issuers=_issuers(life, settings, clock, outside),
     )
     api_keys = ApiKeys(database, clock=clock)
     guard = KeyGuard(api_keys, clock)
     await life.start(KeyWatch(guard, api_keys, listener=listener, clock=clock, hook=hook))
     await life.start(KeyUse(guard, api_keys, clock=clock, hook=hook))
-    return Identity(bearer(either(guard.verify, tokens.verify)), tokens, ring, sealer)
+    caches = {"api_keys": guard.count, "access_tokens": tokens.count}
+    if settings.jwt_issuers:
+        caches["issuer_keys"] = outside
+    return Identity(bearer(either(guard.verify, tokens.verify)), tokens, ring, sealer, caches)
 
 
-def _issuers(life: Lifetime, settings: Settings, clock: Clock) -> dict[str, OutsideIssuer]:
+def _issuers(life: Lifetime, settings: Settings, clock: Clock, count: CacheCount) -> dict[str, OutsideIssuer]:
     """Others whose tokens are accepted; their keys are fetched when the first token comes."""
     if not settings.jwt_issuers:
         return {}
@@ -104,6 +112,7 @@ def _issuers(life: Lifetime, settings: Settings, clock: Clock) -> dict[str, Outs
             ),
             HttpKeys(client, one.jwks_url, timeout_s=one.timeout_s),
             clock=clock,
+            count=count,
         )
         for one in settings.jwt_issuers.values()
     }

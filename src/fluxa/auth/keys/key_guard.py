@@ -17,6 +17,7 @@ from fluxa.auth.keys.rules import StoredKey, Verdict, judged
 from fluxa.auth.principal import Principal, Reason, unauthenticated
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import DatabaseUnavailableError, FluxaError, RetryClass
+from fluxa.telemetry.caches import CacheCount
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -73,9 +74,14 @@ class _Known:
 
 
 class KeyGuard:
-    """Verifies tokens; one a process. `verify` is a `fluxa.web.identity.VerifyToken`."""
+    """Verifies tokens; one a process. `verify` is a `fluxa.web.identity.VerifyToken`.
+
+    Attributes:
+        count: how often memory had the answer, and how often a look-up was waited for.
+    """
 
     def __init__(self, keys: KeySource, clock: Clock, limits: GuardLimits | None = None) -> None:
+        self.count = CacheCount()
         self._keys = keys
         self._clock = clock
         self._limits = limits or GuardLimits()
@@ -101,6 +107,7 @@ class KeyGuard:
         key_id, digest = parts
         known = self._known.get(key_id)
         if known is not None and self._clock.monotonic() < known.look_up_at and hmac.compare_digest(known.hash, digest):
+            self.count.hits += 1
             return known.principal
         return await self._judge(key_id, digest, known)
 
@@ -123,7 +130,7 @@ class KeyGuard:
     async def _judge(self, key_id: str, digest: bytes, known: _Known | None) -> Principal | None:
         """Decide where memory alone does not: the key is not known, is to be looked up again, or has another secret."""
         before = self._turns
-        if known is None or self._clock.monotonic() >= known.look_up_at:
+        if is_due := known is None or self._clock.monotonic() >= known.look_up_at:
             known = await self._refresh(key_id, known)
         if known is None:
             return None
@@ -131,13 +138,18 @@ class KeyGuard:
         if verdict is Verdict.UNKNOWN and not self._is_wrong(key_id, digest):
             while verdict is Verdict.UNKNOWN and known.turn <= before:
                 # The key may have been rotated since: only what is asked from now on can say that the secret is wrong.
-                known = await asyncio.shield(self._look_up(key_id))
+                known = await self._looked_up(key_id)
                 if known is None:
                     return None
                 verdict = judged(known.stored, digest, self._clock.now())
             if verdict is Verdict.UNKNOWN:
                 until = self._clock.monotonic() + self._limits.absent_s
                 _remember(self._wrong, (key_id, digest), until, self._limits.absent_max)
+        elif not is_due:
+            self.count.hits += 1
+        return self._answer(verdict, key_id, known)
+
+    def _answer(self, verdict: Verdict, key_id: str, known: _Known) -> Principal | None:
         match verdict:
             case Verdict.PASSES:
                 _remember(self._used_at, key_id, self._clock.now(), self._limits.keys_max)
@@ -158,21 +170,27 @@ class KeyGuard:
         if known is None:
             absent_until = self._absent.get(key_id)
             if absent_until is not None and now < absent_until:
+                self.count.hits += 1
                 return None
-            return await asyncio.shield(self._look_up(key_id))
+            return await self._looked_up(key_id)
         holds = now - known.looked_up <= self._limits.outage_s
         if known.in_outage and holds:
             known.look_up_at = self._until(known.stored, self._limits.retry_s)
             self._look_up(key_id)  # in the background: no request waits for a database that is known to be away
+            self.count.hits += 1
             return known
         try:
-            return await asyncio.shield(self._look_up(key_id))
+            return await self._looked_up(key_id)
         except FluxaError as error:
             if error.retry is not RetryClass.TRANSIENT or not holds:
                 raise
             known.in_outage = True
             known.look_up_at = self._until(known.stored, self._limits.retry_s)
             return known
+
+    async def _looked_up(self, key_id: str) -> _Known | None:
+        self.count.misses += 1
+        return await asyncio.shield(self._look_up(key_id))
 
     def _look_up(self, key_id: str) -> "asyncio.Task[_Known | None]":
         """One look-up a key at a time; others that want the same key share it."""

@@ -20,6 +20,7 @@ from fluxa.auth.tokens.refusals import Refusal, RefusedTokenError
 from fluxa.auth.tokens.signing_keys import TTL_MAX_S
 from fluxa.kernel import json
 from fluxa.kernel.clock import Clock
+from fluxa.telemetry.caches import CacheCount
 from fluxa.telemetry.catalogue import Hook, TokenRefused
 
 _SEEN_MAX: Final = 4096
@@ -82,6 +83,9 @@ class AccessTokens:
         clock: the time.
         hook: hears why tokens are refused.
         issuers: others whose tokens are accepted, by their name.
+
+    Attributes:
+        count: how often one of our own tokens had been found right before, and how often it was taken apart.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class AccessTokens:
         if names.issuer in self._issuers:
             raise ValueError(f"{names.issuer} is this installation's own issuer")
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        self.count = CacheCount()
 
     async def mint(self, principal: Principal, *, ttl_s: float) -> str:
         """A token for a user with a session; see the port."""
@@ -147,12 +152,15 @@ class AccessTokens:
             if issuer != self._names.issuer:
                 return await self._others(issuer, signed, now_s)
             seen = await self._own(token, signed)
+        else:
+            self.count.hits += 1
         claims.check(seen.times, audience=self._names.audience, now_s=now_s)
         if not await self._sessions.is_live(seen.principal.session_id or ""):
             raise RefusedTokenError(Refusal.SESSION)
         return seen.principal
 
     async def _own(self, token: str, signed: Signed) -> _Seen:
+        self.count.misses += 1
         self._seen.pop(token, None)
         key = await self._ring.find(signed.kid)
         if key is None:

@@ -19,6 +19,7 @@ from fluxa.kernel import json
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant, is_tenant
+from fluxa.telemetry.caches import CacheCount
 
 _NAME_MAX: Final = 200
 _KEYS_MAX: Final = 100
@@ -111,13 +112,30 @@ class KeyCache:
 
 
 class OutsideIssuer:
-    """Somebody else whose tokens are accepted. A `fluxa.auth.tokens.access.Issuer`."""
+    """Somebody else whose tokens are accepted. A `fluxa.auth.tokens.access.Issuer`.
 
-    def __init__(self, terms: IssuerTerms, fetch: KeyFetch, *, clock: Clock, cache: KeyCache | None = None) -> None:
+    Args:
+        terms: on what terms.
+        fetch: gets its keys.
+        clock: says when they are to be fetched again.
+        cache: how long they are kept.
+        count: told how often a key was at hand, and how often it was fetched or not found; issuers may share one.
+    """
+
+    def __init__(
+        self,
+        terms: IssuerTerms,
+        fetch: KeyFetch,
+        *,
+        clock: Clock,
+        cache: KeyCache | None = None,
+        count: CacheCount | None = None,
+    ) -> None:
         self._terms = terms
         self._fetch = fetch
         self._clock = clock
         self._cache = cache or KeyCache()
+        self._count = count or CacheCount()
         self._keys: dict[str, PublicKey] = {}
         self._fetched_at_s = float("-inf")
         self._next_at_s = float("-inf")
@@ -156,7 +174,12 @@ class OutsideIssuer:
             and not self._fetching.done()
             and (kid not in self._keys or age_s == float("inf"))
         ):
+            self._count.misses += 1
             await asyncio.shield(self._fetching)
+        elif kid in self._keys:
+            self._count.hits += 1
+        else:
+            self._count.misses += 1
         if self._clock.monotonic() - self._fetched_at_s > self._cache.outage_s:
             raise self._error or _unavailable(self._terms.issuer, "its keys were never fetched")
         return self._keys.get(kid)

@@ -10,6 +10,7 @@ from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import cancel_and_wait
+from fluxa.telemetry.caches import CacheCount
 from fluxa.telemetry.log import Logger
 
 REFRESH_S = 2.0
@@ -33,12 +34,16 @@ class SchemaRegistry:
         store: the table's owner.
         logger: told when the table cannot be read; the schemas known by then stay in force.
         refresh_s: seconds between two looks at the table.
+
+    Attributes:
+        count: how often a schema was ready when data was checked, and how often it was fetched and compiled first.
     """
 
     def __init__(self, store: SchemaStore, logger: Logger, *, refresh_s: float = REFRESH_S) -> None:
         self._store = store
         self._logger = logger
         self._refresh_s = refresh_s
+        self.count = CacheCount()
         self._entries: dict[_Key, _Entry] = {}
         self._mark: str | None = None
         self._task: asyncio.Task[None] | None = None
@@ -69,7 +74,12 @@ class SchemaRegistry:
         entry = self._entries.get((event.tenant, event.type))
         if entry is None:
             return
-        compiled = entry.compiled or await self._compile(entry)
+        compiled = entry.compiled
+        if compiled is None:
+            self.count.misses += 1
+            compiled = await self._compile(entry)
+        else:
+            self.count.hits += 1
         if compiled is not None:
             check_data(compiled, data, is_json=is_json(event.datacontenttype))
 

@@ -3,7 +3,9 @@
 import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import assert_never
 
+from fluxa.operations.alarms.rule import Comparison
 from fluxa.operations.monitoring.pages import Page
 
 
@@ -19,7 +21,7 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The values above which a check warns and fails; None: never."""
+    """The values beyond which a check warns and fails; None: never."""
 
     warning: float | None
     failed: float | None
@@ -42,11 +44,19 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a check saw: the worst value, of what, and more for people; a value of None is not known."""
+    """What a check saw.
+
+    Attributes:
+        value: the worst there is; None if it is not known.
+        subject: of what.
+        said: more of it, for people.
+        is_idle: whether it is not known because too little happened for anything to be wrong.
+    """
 
     value: float | None
     subject: str = ""
     said: str = ""
+    is_idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,7 @@ class Check:
         needs: metrics without which nothing is known; none for what is known even of a process that is gone.
         look: finds the value.
         action: what to do first if it is not well.
+        comparison: on which side of its bounds it is not well.
     """
 
     name: str
@@ -68,6 +79,19 @@ class Check:
     needs: tuple[str, ...]
     look: Callable[[Seen], Found]
     action: str
+    comparison: Comparison = Comparison.ABOVE
+
+    def is_beyond(self, value: float, bound: float | None) -> bool:
+        """Whether a value is on the wrong side of a bound."""
+        if bound is None:
+            return False
+        match self.comparison:
+            case Comparison.ABOVE:
+                return value > bound
+            case Comparison.BELOW:
+                return value < bound
+            case _:
+                assert_never(self.comparison)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +104,11 @@ class Outcome:
         value: the worst that was found; None if it is not known.
         unit: of the value.
         subject: where that was: a target, a route, a queue, an outside service.
-        warning: above this it warns.
-        failed: above this it fails.
+        warning: beyond this it warns.
+        failed: beyond this it fails.
         said: more of it, for people.
         action: what to do first; empty where all is well.
+        comparison: whether above or below the bounds is beyond them.
     """
 
     check: str
@@ -95,6 +120,7 @@ class Outcome:
     failed: float | None
     said: str
     action: str
+    comparison: Comparison
 
 
 def judged(checks: Sequence[Check], seen: Seen, bounds: Mapping[str, Bounds]) -> Sequence[Outcome]:
@@ -119,10 +145,10 @@ def _judged(check: Check, seen: Seen, bounds: Bounds) -> Outcome:
     found = check.look(seen) if known else Found(None, said="No target that was read tells of it.")
     verdict, said = Verdict.OK, found.said
     if found.value is None:
-        verdict = Verdict.UNKNOWN
-    elif bounds.failed is not None and found.value > bounds.failed:
+        verdict = Verdict.OK if found.is_idle else Verdict.UNKNOWN
+    elif check.is_beyond(found.value, bounds.failed):
         verdict = Verdict.FAILED
-    elif bounds.warning is not None and found.value > bounds.warning:
+    elif check.is_beyond(found.value, bounds.warning):
         verdict = Verdict.WARNING
     if verdict is Verdict.OK and check.needs and seen.missing:
         # What was read is well; what was not read may be the worst.
@@ -138,4 +164,5 @@ def _judged(check: Check, seen: Seen, bounds: Bounds) -> Outcome:
         bounds.failed,
         said,
         "" if verdict is Verdict.OK else check.action,
+        check.comparison,
     )

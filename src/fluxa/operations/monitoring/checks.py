@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from fluxa.operations.alarms.rule import PROBES, Severity
+from fluxa.operations.alarms.rule import PROBES, Comparison, Severity
 from fluxa.operations.monitoring.check import Bounds, Check, Found, Seen
 from fluxa.operations.monitoring.pages import buckets_by, quantile
 from fluxa.telemetry.catalogue import CallEnding
@@ -11,7 +11,12 @@ _LASTING = ("stream_events", "process_queues")
 """Routes that take as long as their callers want."""
 _SHARE_OF_AT_LEAST = 20
 """A share of fewer means nothing."""
+_CACHE_AT_LEAST = 100
+_CACHE_A_SECOND = 0.5
+"""A cache that forgets within seconds is right to have nothing at hand for those who seldom ask."""
 _MINUTE_S = 60.0
+_REQUESTS, _CALLS = "http_request_duration_seconds", "worker_backend_requests_total"
+_CACHED = "fluxa_cache_requests_total"
 
 
 def _highest(found: Iterator[Found] | Sequence[Found], *, quiet: str) -> Found:
@@ -106,6 +111,19 @@ def _work(seen: Seen) -> Found:
     return _share("", failed, worked)
 
 
+def _caches(seen: Seen) -> Found:
+    found = []
+    for page in seen.pages:
+        least = max(_CACHE_AT_LEAST, _CACHE_A_SECOND * (page.over_s or 0.0))
+        for cache in sorted({labels["cache"] for labels, _ in page.of(_CACHED)}):
+            whole, hits = page.total(_CACHED, cache=cache), page.total(_CACHED, cache=cache, result="hit")
+            if whole >= least:
+                found.append(Found(100.0 * hits / whole, f"{cache} of {page.target}", f"{hits:g} of {whole:g}"))
+    if not found:
+        return Found(None, said="too few requests to judge", is_idle=True)
+    return min(found, key=lambda one: one.value or 0.0)
+
+
 def _dead(seen: Seen) -> Found:
     # Several processes tell of the same queue.
     queues: dict[str, float] = {}
@@ -160,8 +178,6 @@ def _spans(seen: Seen) -> Found:
         "", lost, lost + sum(page.total("fluxa_trace_spans_total", outcome="exported") for page in seen.pages)
     )
 
-
-_REQUESTS, _CALLS = "http_request_duration_seconds", "worker_backend_requests_total"
 
 CHECKS: tuple[Check, ...] = (
     Check("targets", "targets", Bounds(0, 0), (), _targets, "Start what is gone; open its port to whoever scrapes."),
@@ -219,6 +235,15 @@ CHECKS: tuple[Check, ...] = (
         ("fluxa_slow_statements_total",),
         _a_minute("fluxa_slow_statements_total", "statement"),
         "The log names each with its time; explain that statement in Postgres.",
+    ),
+    Check(
+        "cache_hit_rate",
+        "%",
+        Bounds(80, None),
+        (_CACHED,),
+        _caches,
+        "Of postgres: give the database more memory. Of others: see whether many ask once each, or the process is new.",
+        Comparison.BELOW,
     ),
     Check(
         "dead_letters",

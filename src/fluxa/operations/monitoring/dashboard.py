@@ -30,6 +30,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         "fluxa_process_",
         "fluxa_maintenance_",
         "fluxa_slow_",
+        "fluxa_cache_",
         "process_",
     ),
     "Audit log and tenants": ("fluxa_ledger_", "fluxa_audit_", "fluxa_tenant"),

@@ -221,6 +221,12 @@ METRICS: tuple[Metric, ...] = (
         "Statements that took longer than database_slow_ms",
         ("statement",),
     ),
+    Metric(
+        "fluxa_cache_requests_total",
+        Kind.COUNTER,
+        "What caches were asked, by whether they had the answer: hit or miss",
+        ("cache", "result"),
+    ),
     Metric("fluxa_ledger_anchors_total", Kind.COUNTER, "Anchors of the audit log that were written"),
     Metric(
         "fluxa_ledger_faults",

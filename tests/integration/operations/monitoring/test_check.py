@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from fluxa.operations.monitoring.pages import Page, read
 from making.stack import Program, fluxa, stack, until
 
 pytestmark = [pytest.mark.req("OBS-5", "OBS-1")]
@@ -36,7 +38,7 @@ async def test_a_stack_is_well_until_a_fault_and_the_check_names_it(tmp_path: Pa
                 assert (await client.post(url, headers={"authorization": "Bearer flx_no"})).status_code == 401
             event = {"specversion": "1.0", "id": "a", "source": "/t", "type": "t"}
             form = {"content-type": "application/cloudevents+json"}
-            for _ in range(5):
+            for _ in range(120):
                 assert (await client.post(url, json=event, headers=form)).status_code == 202
         code, found = await _check(
             tmp_path, "--fail", "authentication_failures=1", FLUXA_METRICS_CHECKS='{"request_p95": {"warning": 0}}'
@@ -47,12 +49,25 @@ async def test_a_stack_is_well_until_a_fault_and_the_check_names_it(tmp_path: Pa
         assert found["request_p95"]["subject"] == "events_post"
         assert 0 < found["request_p95"]["value"] < 10
 
+        code, found = await _check(tmp_path, "--fail", "cache_hit_rate=100")
+        lowest = found["cache_hit_rate"]
+        assert (code, lowest["verdict"], lowest["comparison"]) == (1, "failed", "below")
+        ingest = await _page(program.state["ingest_url"])
+        assert ingest.total("fluxa_cache_requests_total", cache="api_keys", result="miss") < 10
+        assert ingest.total("fluxa_cache_requests_total", cache="api_keys", result="hit") >= 110
+        assert lowest["value"] <= 100 * 119 / 120, "the key was looked up once, so no cache can be better than its own"
+
         code, found = await _check(tmp_path, "--over", "0.2", "--fail", "authentication_failures=1")
         assert code == 0
         assert found["authentication_failures"]["value"] == 0, "nobody was refused meanwhile"
 
         shown = await asyncio.to_thread(fluxa, "metrics", "check", home=tmp_path)
         assert "request_p95" in shown.stdout
+
+
+async def _page(url: str) -> Page:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return read(url, (await client.get(f"{url}/metrics")).text, now_s=time.time())
 
 
 async def _looked_at(program: Program) -> None:

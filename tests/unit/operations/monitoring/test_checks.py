@@ -8,6 +8,7 @@ from fluxa.operations.monitoring.check import Bounds, Outcome, Seen, Verdict, ju
 from fluxa.operations.monitoring.checks import CHECKS
 from fluxa.operations.monitoring.pages import Page, read
 from fluxa.telemetry import catalogue as c
+from fluxa.telemetry.caches import CacheCount
 from fluxa.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.req("OBS-5")
@@ -82,6 +83,41 @@ def test_a_check_finds_its_fault(check: str, signals: list[c.Signal], verdict: V
     found = _found(_page(_metrics(*signals)))
     assert (found[check].verdict, found[check].subject) == (verdict, subject), found[check]
     assert bool(found[check].action) == (verdict is not Verdict.OK)
+
+
+def _cached(*counts: tuple[str, int, int]) -> Metrics:
+    metrics = _metrics()
+    for cache, hits, misses in counts:
+        metrics.follow_caches({cache: CacheCount(hits, misses)})
+    return metrics
+
+
+def test_the_lowest_hit_rate_counts_and_is_bad_below_its_bound() -> None:
+    page = _page(_cached(("api_keys", 995, 5), ("postgres", 60, 40)))
+    found = _found(page)["cache_hit_rate"]
+    assert (found.verdict, found.value, found.subject) == (Verdict.WARNING, 60.0, "postgres of here")
+    assert found.said == "60 of 100"
+    assert found.action
+    for bounds, verdict in (
+        (Bounds(60, None), Verdict.OK),
+        (Bounds(80, 60), Verdict.WARNING),
+        (Bounds(80, 61), Verdict.FAILED),
+        (Bounds(None, None), Verdict.OK),
+    ):
+        assert _found(page, bounds={"cache_hit_rate": bounds})["cache_hit_rate"].verdict is verdict
+
+
+def test_a_cache_that_hardly_anybody_asked_is_not_judged() -> None:
+    few = _found(_page(_cached(("api_keys", 0, 99))))["cache_hit_rate"]
+    assert (few.value, few.verdict, few.said) == (None, Verdict.OK, "too few requests to judge")
+    metrics = _cached(("api_keys", 0, 150))
+    began = metrics.registry.get_sample_value("process_start_time_seconds") or 0.0
+    text = metrics.exposition().decode()
+    seldom = _found(read("here", text, now_s=began + 3600))["cache_hit_rate"]
+    assert (seldom.value, seldom.verdict) == (None, Verdict.OK)
+    often = _found(read("here", text, now_s=began + 60))["cache_hit_rate"]
+    assert (often.value, often.verdict) == (0.0, Verdict.WARNING)
+    assert _found(read("theirs", "# TYPE up gauge\nup 1\n", now_s=0.0))["cache_hit_rate"].verdict is Verdict.UNKNOWN
 
 
 def test_dead_letters_are_counted_once_however_many_tell_of_them() -> None:

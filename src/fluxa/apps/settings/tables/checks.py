@@ -10,8 +10,8 @@ class CheckTuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Each part that is given takes the place of the check's own.
 
     Attributes:
-        warning: the value above which it warns, in its unit.
-        failed: the value above which it fails.
+        warning: the value beyond which it warns, in its unit: above it, for `cache_hit_rate` below.
+        failed: the value beyond which it fails.
     """
 
     warning: Annotated[float, Meta(ge=0)] | None = None

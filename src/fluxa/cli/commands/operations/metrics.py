@@ -15,6 +15,7 @@ from fluxa.cli.errors import FAILED, CommandError, stderr
 from fluxa.kernel import json
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import ErrorCode
+from fluxa.operations.alarms.rule import Comparison
 from fluxa.operations.monitoring.check import Verdict, judged, worst
 from fluxa.operations.monitoring.checks import CHECKS
 from fluxa.operations.monitoring.dashboard import dashboard
@@ -36,14 +37,14 @@ def check(
     ] = 0.0,
     timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that one answer may take.")] = 5.0,
     warn: Annotated[
-        list[str] | None, typer.Option("--warn", metavar="CHECK=VALUE", help="Warn above this; repeatable.")
+        list[str] | None, typer.Option("--warn", metavar="CHECK=VALUE", help="Warn beyond this; repeatable.")
     ] = None,
     fail: Annotated[
-        list[str] | None, typer.Option("--fail", metavar="CHECK=VALUE", help="Fail above this; repeatable.")
+        list[str] | None, typer.Option("--fail", metavar="CHECK=VALUE", help="Fail beyond this; repeatable.")
     ] = None,
     as_json: output.AsJson = False,
 ) -> None:
-    """Look at errors, refusals, latency, slow SQL, dead letters and traces; exit code 1 if one failed or is unknown."""
+    """Look at errors, refusals, latency, slow SQL, caches, dead letters, traces; exit code 1 for failed or unknown."""
     settings = output.effective(context).settings
     bounds = check_bounds(settings, _given("--warn", warn), _given("--fail", fail))
     seen = asyncio.run(look(pages_of(settings, targets or ()), SystemClock(), over_s=over_s, timeout_s=timeout_s))
@@ -53,14 +54,14 @@ def check(
         output.print_json({"verdict": verdict, "over_s": over_s, "checks": outcomes})
     else:
         output.print_table(
-            ("", "check", "value", "warns above", "fails above", "where", "found", "what to do"),
+            ("", "check", "value", "warns", "fails", "where", "found", "what to do"),
             (
                 (
                     one.verdict,
                     one.check,
                     "" if one.value is None else f"{one.value:.4g} {one.unit}",
-                    _number(one.warning),
-                    _number(one.failed),
+                    _bound(one.warning, one.comparison),
+                    _bound(one.failed, one.comparison),
                     one.subject,
                     one.said,
                     one.action,
@@ -125,5 +126,5 @@ def _given(option: str, texts: Sequence[str] | None) -> dict[str, float]:
     return found
 
 
-def _number(value: float | None) -> str:
-    return "never" if value is None else f"{value:g}"
+def _bound(value: float | None, comparison: Comparison) -> str:
+    return "never" if value is None else f"{comparison} {value:g}"
