@@ -72,7 +72,12 @@ BARS = (
     Bar("events_idle_p99_ms", "an event's way to the processor on an idle stack, 99th percentile, ms", 10, 3, True),
     Bar("drain_vs_best_peer", "records drained from a full queue by handlers that do nothing, against a peer", 3, 6),
     Bar("backlog_10m_vs_empty", "records handled with 10 million others waiting, against a short queue", 0.9, 1.0),
-    Bar("held_snapshot_vs_start", "records handled after ten minutes under a held snapshot, against before", 0.8, 0.95),
+    Bar(
+        "held_snapshot_vs_start",
+        "records handled after ten minutes under a held snapshot, against a new queue",
+        0.8,
+        0.95,
+    ),
     Bar("idle_p99_ms", "enqueue to handler start on an idle queue, 99th percentile, ms", 10, 3, True),
 )
 """The bars this benchmark answers."""

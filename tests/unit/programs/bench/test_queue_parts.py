@@ -11,11 +11,10 @@ from fluxa.queue.envelope import decode
 from fluxa.testing.clock import ManualClock
 
 
-def test_what_a_curve_kept_is_its_end_against_the_time_before_the_snapshot() -> None:
-    plan = snapshot.Plan(window_s=10.0, before_s=20.0, held_s=40.0)
-    assert plan.ends == 2
-    assert snapshot.kept_share([100.0, 100.0, 20.0, 20.0, 20.0, 20.0], plan) == 0.2
-    assert snapshot.kept_share([100.0, 100.0, 20.0, 50.0, 80.0, 100.0], plan) == 0.9
+def test_what_a_queue_kept_is_each_window_against_that_of_a_new_queue_beside_it() -> None:
+    """A machine that became half as fast in the meantime takes the same from both."""
+    found = snapshot.Found(rates=[100.0, 100.0, 40.0, 40.0], pairs=[(40.0, 50.0), (45.0, 50.0), (20.0, 25.0)])
+    assert found.shares == (0.8, 0.9, 0.8)
 
 
 def test_progress_is_seen_by_whoever_maps_the_file(tmp_path: Path) -> None:
