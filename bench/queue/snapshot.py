@@ -39,11 +39,13 @@ class Plan:
 
     @property
     def ends(self) -> int:
-        """Windows that are taken together at either end: a minute of the long run, less of the short ones.
-
-        As many pairs of windows are compared.
-        """
+        """Windows that are taken together at either end: a minute of the long run, less of the short ones."""
         return max(1, round(self.before_s / self.window_s))
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of half windows in which the queue and a new one take turns."""
+        return 2 * self.ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ _SAID = (
     "A producer sends 1000 jobs whenever fewer than 8000 are unhandled, and a worker process handles them.",
     "Then another connection opens a REPEATABLE READ transaction and keeps it: no vacuum can remove dead rows.",
     "The curve begins with the time before the snapshot. After its end the snapshot stays, and the queue takes turns",
-    "with a new one in another database, whose dead rows can go: a window each, as often as there are windows before.",
+    "with a new one in another database, whose dead rows can go: half a window each.",
     "The bar is what a pair of windows says, since two minutes that lie ten minutes apart say more of the machine.",
 )
 _NOTES = (
@@ -111,9 +113,9 @@ async def measure(run: Run) -> Part:
         found = await _contest(run, contestant, plan, bodies)
         name = contestant.name
         curves[name] = Curve(plan.window_s, tuple(found.rates))
-        for when, part in _parts(found, plan).items():
-            how = f"{len(part)} windows of {plan.window_s:g} s"
-            figures[f"{name}, {when}"] = of_values(part, "jobs/s", round(sum(part) * plan.window_s), how)
+        for when, (part, window_s) in _parts(found, plan).items():
+            how = f"{len(part)} windows of {window_s:g} s"
+            figures[f"{name}, {when}"] = of_values(part, "jobs/s", round(sum(part) * window_s), how)
         kept[name] = found.shares
         shown = ", ".join(f"{rate:,.0f}" for rate in found.rates)
         print(f"  {name:<24} kept {statistics.median(found.shares):.2f}: {shown}", flush=True)
@@ -148,10 +150,11 @@ async def _in_turns(stack: _Stack, new: _Stack, plan: Plan) -> list[tuple[float,
     """A window each; who comes first changes, so that neither always follows the other."""
     await new.rates(plan.window_s, plan.window_s, warm_s=_WARM_S)
     pairs = []
-    for number in range(plan.ends):
+    half_s = plan.window_s / 2
+    for number in range(plan.pairs):
         rates: dict[bool, float] = {}
         for ours in (True, False) if number % 2 else (False, True):
-            (rates[ours],) = await (stack if ours else new).rates(plan.window_s, plan.window_s, warm_s=_WARM_S / 5)
+            (rates[ours],) = await (stack if ours else new).rates(half_s, half_s, warm_s=_WARM_S / 5)
         pairs.append((rates[True], rates[False]))
     return pairs
 
@@ -183,14 +186,15 @@ async def held(url: str) -> AsyncIterator[None]:
         await transaction.rollback()
 
 
-def _parts(found: Found, plan: Plan) -> dict[str, Sequence[float]]:
-    """The windows before the snapshot, the first ones under it, the last, and those in turns with a new queue."""
+def _parts(found: Found, plan: Plan) -> dict[str, tuple[Sequence[float], float]]:
+    """The windows before the snapshot, the first ones under it, the last, and those in turns; with their seconds."""
+    whole, half = plan.window_s, plan.window_s / 2
     return {
-        "before": found.rates[: plan.ends],
-        "first under it": found.rates[plan.ends : 2 * plan.ends],
-        "last under it": found.rates[-plan.ends :],
-        "in turns, under it": [held for held, _ in found.pairs],
-        "in turns, a new queue": [new for _, new in found.pairs],
+        "before": (found.rates[: plan.ends], whole),
+        "first under it": (found.rates[plan.ends : 2 * plan.ends], whole),
+        "last under it": (found.rates[-plan.ends :], whole),
+        "in turns, under it": ([held for held, _ in found.pairs], half),
+        "in turns, a new queue": ([new for _, new in found.pairs], half),
     }
 
 
