@@ -1,8 +1,11 @@
 """What an API key may be narrowed to: a few scopes, each an area and whether it is read or changed. Not: roles."""
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
 
+from fluxa.auth.roles import ADMINS, EVERY_ROLE, OPERATORS, READERS, SENDERS, WATCHERS, Role
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
 
@@ -43,6 +46,27 @@ class Scope(enum.StrEnum):
 GRANTED = frozenset(Scope) - {Scope.OWN}
 """Those that a key can be given."""
 _KNOWN = frozenset(Scope)
+_HOLDERS: Final[Mapping[Scope, frozenset[Role]]] = MappingProxyType(
+    {
+        Scope.EVENTS_WRITE: SENDERS,
+        Scope.EVENTS_READ: READERS,
+        Scope.SCHEMAS_READ: READERS,
+        Scope.SCHEMAS_WRITE: OPERATORS,
+        Scope.QUEUES_READ: WATCHERS,
+        Scope.QUEUES_WRITE: OPERATORS,
+        Scope.ALARMS_READ: WATCHERS,
+        Scope.ALARMS_WRITE: OPERATORS,
+        Scope.USERS_READ: ADMINS,
+        Scope.USERS_WRITE: ADMINS,
+        Scope.ROLES_WRITE: ADMINS,
+        Scope.AUDIT_READ: ADMINS,
+    }
+)
+
+
+def holders(scope: Scope) -> frozenset[Role]:
+    """The roles for which a scope's routes are built; all, if nobody wrote it down here: then nothing is given away."""
+    return _HOLDERS.get(scope, EVERY_ROLE)
 
 
 def asked(names: Iterable[str]) -> frozenset[Scope] | None:

@@ -251,6 +251,10 @@ async def test_routes_are_shown_bound_and_unbound_by_commands(
     assert (await _fluxa(database, tmp_path, "routes", "bind", "routes_bind", "--nobody")).startswith("3 ")
     done = await _fluxa(database, tmp_path, "routes", "bind", "queues_pause", "--role", "admin", "--reason", "night")
     assert done.startswith("0 From now on queues_pause can be called by: admin.")
+    assert "wider" not in done
+    opened = await _fluxa(database, tmp_path, "routes", "bind", "audit_list", "--role", "admin", "--role", "agent")
+    assert "That is wider than the route was built for: its own row does not let in agent." in opened.replace("\n", " ")
+    assert (await _fluxa(database, tmp_path, "routes", "unbind", "audit_list")).startswith("0 ")
     table = await _fluxa(database, tmp_path, "routes", "list", "--process", "station")
     (line,) = [line for line in table.splitlines() if line.startswith("queues_pause")]
     assert "* admin (row: admin manager service)" in line

@@ -1,6 +1,7 @@
 """Users: made, listed and changed here. Whatever takes rights away ends the user's sessions in the same transaction."""
 
 import datetime as dt
+from collections.abc import Callable
 
 import msgspec
 
@@ -125,15 +126,26 @@ class Users:
         role: Role | None = None,
         disabled: bool | None = None,
         password: str | None = None,
+        permit: Callable[[User], None] | None = None,
     ) -> User:
         """Give another role or password, disable or enable: all or nothing; if anything changes, the sessions end.
 
+        Args:
+            user_id: who is changed.
+            by: who changes.
+            role: another one; None: it stays.
+            disabled: whether logins are refused; None: as before.
+            password: another one; None: it stays.
+            permit: refuses, by raising, a user as it stands when nobody else can change it any more.
+
         Raises:
-            FluxaError: `NotFound`; `InvalidRequest`, if the password is too short or too long.
+            FluxaError: `NotFound`; `InvalidRequest`, if the password is too short or too long; what `permit` raises.
         """
         stored = None if password is None else await self._hashed(password)
         async with self._database.transaction() as tx:
             was = _found(await tx.fetch_row(_SQL["lock_user"], user_id))
+            if permit is not None:
+                permit(was)
             to_role = was.role if role is None else role
             to_disabled = was.disabled if disabled is None else disabled
             user = was

@@ -11,7 +11,7 @@ from fluxa.auth.roles import ADMINS, Role
 from fluxa.auth.scopes import Scope as KeyScope
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.web.bodies import MIB, Bodies, body_of
-from fluxa.web.identity.bindings import BIND, LIST, UNBIND, Bindings, RoleBinding, RouteTable
+from fluxa.web.identity.bindings import BIND, LIST, UNBIND, Bindings, NewlyBound, RouteTable
 from fluxa.web.responses import Response, json_response, send_response
 from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
 
@@ -54,6 +54,7 @@ class BindingDoor:
             call.path_params["route"],
             asked.roles,
             by=who.actor,
+            who=who,
             reason=asked.reason,
             correlation_id=call.correlation_id,
         )
@@ -61,8 +62,8 @@ class BindingDoor:
 
     async def unbind(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Let the roles of its row call it again."""
-        route, by = call.path_params["route"], _caller(call).actor
-        await self.bindings.unbind(route, by=by, correlation_id=call.correlation_id)
+        route, who = call.path_params["route"], _caller(call)
+        await self.bindings.unbind(route, by=who.actor, who=who, correlation_id=call.correlation_id)
         await send_response(send, Response(status=204))
 
     def routes(self) -> tuple[Route, ...]:
@@ -89,12 +90,17 @@ _BIND = Operation(
     "Let these roles call a route, and no others, on every process from now on",
     request={"application/json": NewBinding},
     responses={
-        200: ("What is bound.", RoleBinding),
+        200: ("What is bound.", NewlyBound),
+        403: ("You would give rights that you do not have.", None),
         404: ("There is no such route.", None),
         409: ("It would shut the admins out of changing bindings.", None),
     },
 )
 _UNBIND = Operation(
     "Let the roles of a route's own row call it again",
-    responses={204: ("It is done.", None), 404: ("Nothing is bound to it.", None)},
+    responses={
+        204: ("It is done.", None),
+        403: ("You would give rights that you do not have.", None),
+        404: ("Nothing is bound to it.", None),
+    },
 )

@@ -1,5 +1,6 @@
 """Users and their sessions over HTTP, for the admins of a tenant."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from fluxa.auth.people.users import User, Users
@@ -11,6 +12,7 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.station.identity.given import BODY_MAX_BYTES, caller
 from fluxa.station.identity.schemas import Ended, NewUser, SessionList, UserChange, UserList
 from fluxa.web.bodies import Bodies, body_of
+from fluxa.web.identity.bindings import RouteView, check_role, gives_all
 from fluxa.web.queries import Query, parameter
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
@@ -29,6 +31,10 @@ _PARAMETERS = (
 _NAMES = frozenset(str(one["name"]) for one in _PARAMETERS)
 
 
+RoutesNow = Callable[[], Awaitable[Sequence[RouteView]]]
+"""The routes of all processes, with what is bound to them now."""
+
+
 @dataclass(frozen=True, slots=True)
 class UserRows:
     """What these rows need.
@@ -37,11 +43,13 @@ class UserRows:
         users: the users.
         sessions: lists sessions.
         bodies: reads bodies.
+        routes_now: what roles open, so that nobody gives rights that he does not have.
     """
 
     users: Users
     sessions: Sessions
     bodies: Bodies
+    routes_now: RoutesNow
 
     async def list(self, call: Call, scope: Scope, _receive: Receive, send: Send) -> None:
         """The users of the caller's tenant."""
@@ -55,6 +63,7 @@ class UserRows:
         """Make a user of the caller's tenant."""
         who = caller(call)
         asked = await body_of(self.bodies, scope, receive, NewUser)
+        check_role(who, asked.role, await self._table(who))
         user = await self.users.create(who.tenant, asked.name, asked.password, role=asked.role, by=who.actor)
         location = (b"location", f"/api/users/{user.user_id}".encode())
         await send_response(send, json_response(user, status=201, headers=(location,)))
@@ -67,8 +76,21 @@ class UserRows:
         if user.user_id == who.subject and (asked.role not in {None, user.role} or asked.disabled):
             # Else the last admin of a tenant could lock everybody out.
             raise FluxaError(ErrorCode.FORBIDDEN, "Nobody disables himself or gives himself another role.")
+        table = await self._table(who)
+
+        def permit(was: User) -> None:
+            # To disable somebody gives nobody anything; whatever else is changed is in the changer's hands afterwards.
+            if asked.role is not None or asked.password is not None or asked.disabled is False:
+                for role in {was.role, asked.role or was.role}:
+                    check_role(who, role, table)
+
         changed = await self.users.change(
-            user.user_id, by=who.actor, role=asked.role, disabled=asked.disabled, password=asked.password
+            user.user_id,
+            by=who.actor,
+            role=asked.role,
+            disabled=asked.disabled,
+            password=asked.password,
+            permit=permit,
         )
         await send_response(send, json_response(changed))
 
@@ -94,6 +116,9 @@ class UserRows:
             Route("users_sessions_end", f"{one}/sessions", ("DELETE",), Auth.BEARER, self.end_sessions, _END, _RUN),
         )
 
+    async def _table(self, who: Principal) -> Sequence[RouteView]:
+        return () if gives_all(who) else await self.routes_now()
+
     async def _of_tenant(self, call: Call, who: Principal) -> User:
         """The user that the path names; those of other tenants are not there."""
         user = await self.users.get(call.path_params["id"])
@@ -102,17 +127,18 @@ class UserRows:
         return user
 
 
+_TOO_MUCH = {403: ("You would give rights that you do not have.", None)}
 _MISSING = {404: ("There is no such user.", None)}
 _LIST = Operation("The users of your tenant", _PARAMETERS, responses={200: ("Users by name.", UserList)})
 _CREATE = Operation(
     "Make a user of your tenant",
     request={"application/json": NewUser},
-    responses={201: ("The user.", User), 409: ("There is a user of this name.", None)},
+    responses={201: ("The user.", User), **_TOO_MUCH, 409: ("There is a user of this name.", None)},
 )
 _CHANGE = Operation(
     "Give a user another role or password, disable or enable; the user's sessions end if anything changes",
     request={"application/json": UserChange},
-    responses={200: ("The user.", User), **_MISSING},
+    responses={200: ("The user.", User), **_TOO_MUCH, **_MISSING},
 )
 _SESSIONS = Operation("A user's sessions, newest first", responses={200: ("They.", SessionList), **_MISSING})
 _END = Operation(

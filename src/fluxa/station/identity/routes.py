@@ -9,7 +9,7 @@ from fluxa.auth.tokens import Tokens
 from fluxa.station.identity.given import BODY_MAX_BYTES
 from fluxa.station.identity.logins import LoginRows
 from fluxa.station.identity.outside import Outside, OutsideRows
-from fluxa.station.identity.people import UserRows
+from fluxa.station.identity.people import RoutesNow, UserRows
 from fluxa.web.bodies import Bodies
 from fluxa.web.limits import Addresses
 from fluxa.web.routes import Route
@@ -26,6 +26,7 @@ class IdentityDoor:
         tokens: makes access tokens.
         ttl_s: seconds for which those are valid.
         addresses: tells where a login comes from.
+        routes_now: what roles open.
         outside: logs in through an OpenID provider; None where there is none.
         bodies: reads bodies.
     """
@@ -36,6 +37,7 @@ class IdentityDoor:
     tokens: Tokens
     ttl_s: float
     addresses: Addresses
+    routes_now: RoutesNow
     outside: Outside | None = None
     bodies: Bodies = field(default_factory=lambda: Bodies(max_bytes=BODY_MAX_BYTES))
 
@@ -47,5 +49,5 @@ def routes(door: IdentityDoor) -> tuple[Route, ...]:
             door.logins, door.users, door.sessions, door.tokens, door.ttl_s, door.bodies, door.addresses
         ).routes(),
         *OutsideRows(door.outside, door.tokens, door.ttl_s, door.addresses).routes(),
-        *UserRows(door.users, door.sessions, door.bodies).routes(),
+        *UserRows(door.users, door.sessions, door.bodies, door.routes_now).routes(),
     )

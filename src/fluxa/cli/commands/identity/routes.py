@@ -81,6 +81,12 @@ def bind(
         output.print_json(bound)
         return
     stderr().print(f"From now on {bound.route} can be called by: {_words(bound.roles)}.", markup=False)
+    if bound.beyond_row:
+        stderr().print(
+            f"That is wider than the route was built for: its own row does not let in {_words(bound.beyond_row)}. "
+            f"To take it back: fluxa routes unbind {bound.route}",
+            markup=False,
+        )
 
 
 @app.command()

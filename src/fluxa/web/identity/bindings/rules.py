@@ -39,6 +39,16 @@ class RoleBinding(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: dt.datetime
 
 
+class NewlyBound(RoleBinding, frozen=True, kw_only=True):
+    """A binding that was just made.
+
+    Attributes:
+        beyond_row: the roles among them that the route's own row does not let in.
+    """
+
+    beyond_row: list[Role]
+
+
 class RouteView(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the route table, as the processes told it.
 
