@@ -4,7 +4,7 @@ It starts and stops nothing; the apps do. It stands on the way of every request,
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from fluxa.auth.principal import Principal, reason_of
@@ -15,6 +15,7 @@ from fluxa.telemetry.catalogue import AuthenticationFailed, Hook, RequestServed,
 from fluxa.telemetry.log import Logger
 from fluxa.web.bodies import ClientDisconnectedError, Deadlines, linger
 from fluxa.web.identity import Access, Approach, Guard, Identify
+from fluxa.web.identity.lasting import DENIALS, while_let_in
 from fluxa.web.identity.origins import preflight, shared, wanted
 from fluxa.web.limits import UNLIMITED, Counting, Limiter, RateLimitedError
 from fluxa.web.problems import UNREAD, is_private, problem
@@ -27,7 +28,6 @@ UNMATCHED: Final = "unmatched"
 DISCONNECTED: Final = 499
 """The status that telemetry shows for a client that left before its answer."""
 
-_DENIALS = frozenset({ErrorCode.UNAUTHENTICATED.value, ErrorCode.FORBIDDEN.value})
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _SERVER_ERROR = 500
 _SECURITY: Headers = (
@@ -132,9 +132,12 @@ class App:
             raise RuntimeError("a request is answered inside a task")
         deadlines.add(task, terms.timeout_s)
         try:
-            await route.endpoint(
-                Call(route, exchange.principal, correlation, params), scope, exchange.receive, exchange.send
-            )
+            call = Call(route, exchange.principal, correlation, params)
+            answering = route.endpoint(call, scope, exchange.receive, exchange.send)
+            if terms.asked_again_s is None:
+                await answering
+            else:
+                await while_let_in(answering, self._asking(route, head.authorization), terms.asked_again_s)
         except asyncio.CancelledError:
             if not deadlines.expired(task):
                 raise
@@ -143,6 +146,15 @@ class App:
             ) from None
         finally:
             deadlines.remove(task)
+
+    def _asking(self, route: Route, authorization: bytes | None) -> Callable[[], Awaitable[None]]:
+        """Whether a caller of `Auth.BEARER` would be let in now."""
+
+        async def again() -> None:
+            if route.auth is Auth.BEARER:
+                self._access.check(route, await self._identify(authorization))
+
+        return again
 
     async def _unmatched(self, error: FluxaError, exchange: "_Exchange", began: float) -> None:
         """Answer what no row answers: a browser's question before its request, or a mistake."""
@@ -162,7 +174,7 @@ class App:
 
     async def _denied(self, error: FluxaError, route: Route, exchange: "_Exchange") -> FluxaError:
         """Tell of a caller that was not let in; what to answer."""
-        if error.code not in _DENIALS:
+        if error.code not in DENIALS:
             return error
         known, who = "", exchange.principal
         if who is not None:

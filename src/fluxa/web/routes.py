@@ -124,6 +124,7 @@ class Terms:
         platform: whether it acts on what all tenants share: then only callers of the default tenant may.
         body_max_bytes: the longest body; a longer one is refused before it is read.
         timeout_s: seconds that its endpoint may take, until its last byte.
+        asked_again_s: seconds between two looks at whether a caller whose answer lasts is still let in; None: no look.
         origins: whose pages may read its answers in a browser: `https://host`, or `*` for all.
         scope: what an API key that is narrowed must be narrowed to; None: no such key may.
     """
@@ -133,6 +134,7 @@ class Terms:
     platform: bool = False
     body_max_bytes: int = _MIB
     timeout_s: float = 60.0
+    asked_again_s: float | None = None
     origins: frozenset[str] = frozenset()
     scope: KeyScope | None = None
 

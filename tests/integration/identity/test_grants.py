@@ -1,5 +1,7 @@
 """Nobody gives rights that he does not have: users and bindings, by narrowed keys and by roles that were let in."""
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -71,6 +73,34 @@ async def test_a_narrowed_key_makes_and_changes_only_users_who_may_no_more_than_
         text = (await client.get("/metrics")).text
         counted = [line for line in text.splitlines() if line.startswith("fluxa_authentication_failures_total")]
         assert any("users_create" in line and 'reason="scope"' in line for line in counted)
+
+
+@pytest.mark.req("SEC-1")
+async def test_a_stream_ends_with_the_key_or_the_session_that_opened_it(
+    database: Database, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+) -> None:
+    async with (
+        town(database, tmp_path, [unused_tcp_port_factory()]) as here,
+        served("query", database, tmp_path, unused_tcp_port_factory()) as query,
+    ):
+        keys = ApiKeys(database)
+        made = await keys.create("default", "reader", role=Role.ANALYST)
+        ada = await here.user("ada@example.org", Role.ANALYST)
+        pair = await here.pair("ada@example.org")
+        opened = [made.token, pair["access_token"]]
+        async with contextlib.AsyncExitStack() as stack:
+            streams = [
+                await stack.enter_async_context(query.stream("GET", "/v1/events/stream", headers=bearing(token)))
+                for token in opened
+            ]
+            assert [stream.status_code for stream in streams] == [200, 200]
+            await keys.revoke(made.key.key_id, by="cli")
+            await here.people.users.end_sessions(ada.user_id, by="cli")
+            for stream in streams:
+                with pytest.raises(httpx.RemoteProtocolError):  # cut, and not ended as if there were no more
+                    await stream.aread()
+        for token in opened:
+            assert (await query.get("/v1/events/stream", headers=bearing(token))).status_code == 401
 
 
 async def test_a_role_that_was_let_in_gives_no_more_than_it_has(

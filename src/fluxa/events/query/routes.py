@@ -176,7 +176,8 @@ _GET = Operation(
     },
 )
 _READ = Terms(Bucket.QUERY, READERS, scope=KeyScope.EVENTS_READ)
-_FOLLOWED = replace(_READ, timeout_s=4000.0)  # ends by itself within StreamLimits.longest_s
+# Ends by itself within StreamLimits.longest_s, and within seconds when its key is revoked or its session ends.
+_FOLLOWED = replace(_READ, timeout_s=4000.0, asked_again_s=5.0)
 _TRACE = Operation(
     "The story of a correlation id: every stage of every event",
     _TRACE_PARAMETERS,
