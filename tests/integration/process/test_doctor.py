@@ -13,6 +13,7 @@ from fluxa.apps import settings
 from fluxa.apps.operations.doctor import Finding, State, rounds, worst
 from fluxa.apps.operations.doctor.examination import examine
 from fluxa.apps.serving.identity import signing_keys
+from fluxa.apps.stack import home
 from fluxa.auth.keys.api_keys import ApiKeys
 from fluxa.auth.roles import Role
 from fluxa.kernel.clock import SystemClock
@@ -58,6 +59,36 @@ async def test_a_sound_installation_is_ok(database: Database, database_url: str,
     assert found["secret cron_secrets"].said == "set by the command line; sign the calls of cron jobs"
     assert "not set" in found["secret api_key"].said
     assert {"postgres", "clock", "migrations", "listener", "queue engine", "object store", "valkey"} <= set(found)
+
+
+async def test_what_fluxa_up_made_in_the_home_counts_as_set(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    secret_key = f"{HUSH}-made-by-the-stack-itself"
+    made = home.Credentials(
+        tenant="default",
+        key_id="0" * 16,
+        api_key=f"fx_{'0' * 16}_{HUSH}{HUSH}",
+        cron_secret=f"{HUSH}-cron",
+        secret_key=secret_key,
+    )
+    file = home.write_credentials(tmp_path, made)
+    sealed = _settings(tmp_path, database_url=database_url, secret_key=secret_key)
+    await signing_keys(sealed.settings, database).ensure()
+    found = await _found(_settings(tmp_path, database_url=database_url))
+    for name in ("api_key", "cron_secrets", "secret_key"):
+        assert found[f"secret {name}"].said.startswith(f"made by fluxa up, in {file}; "), name
+    assert "started alone does not read it" in found["secret secret_key"].said
+    assert found["signing keys"].said == "1 signs, and secret_key opens it"
+    assert found["files with secrets"].state is State.OK
+    assert (await _found(sealed))["secret secret_key"].said.startswith("set by the command line")
+
+    file.chmod(0o644)
+    assert str(file) in (await _found(_settings(tmp_path, database_url=database_url)))["files with secrets"].said
+    file.write_text("{", "utf-8")
+    damaged = await _found(_settings(tmp_path, database_url=database_url))
+    assert damaged["home"].state is State.FAIL
+    assert damaged["secret secret_key"].said.startswith("not set")
 
 
 async def test_what_cannot_be_reached_is_told(tmp_path: Path) -> None:

@@ -22,10 +22,12 @@ async def rounds(effective: Effective, clock: Clock, *, timeout_s: float = TIMEO
         timeout_s: seconds that each check may take.
     """
     settings, manager = await reach.managed(effective.settings, clock, timeout_s=timeout_s)
-    effective = replace(effective, settings=settings)
+    effective, kept = at_home.with_kept(replace(effective, settings=settings))
+    settings = effective.settings
     url = reach.database_url(settings)
     checks: dict[str, Check] = {
         "secret manager": functools.partial(_told, manager),
+        "home": functools.partial(_told, kept),
         "secrets": functools.partial(_secrets, effective, clock),
         "files with secrets": functools.partial(at_home.settings_file, effective),
         "disk": functools.partial(at_home.disk, settings),
