@@ -34,7 +34,7 @@ def _of(program: Program, event_id: str) -> list[dict[str, Any]]:
     return [line for line in program.told if line.get("event_id") == event_id]
 
 
-@pytest.mark.req("PIPE-10", "PIPE-11")
+@pytest.mark.req("PIPE-10", "PIPE-11", "HARDEN-4")
 async def test_three_processes_know_each_other_only_by_the_database(tmp_path: Path, database: Database) -> None:
     token = (await ApiKeys(database).create("acme", "test", role=Role.ADMIN)).token
     settings = {"FLUXA_DATABASE_URL": database.config.url}

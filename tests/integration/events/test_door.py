@@ -219,7 +219,7 @@ async def test_many_senders_share_few_commits(stand: Stand) -> None:
     assert len({one.id for one in await arrived(stand)}) == 100
 
 
-@pytest.mark.req("PIPE-10")
+@pytest.mark.req("PIPE-10", "HARDEN-4")
 async def test_both_stages_are_told_with_correlation_and_event(stand: Stand) -> None:
     headers = {**STRUCTURED, "x-correlation-id": "order-7"}
     await stand.client.post("/v1/events", json=event(1), headers=headers)

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from fluxa import Fluxa
+from fluxa.kernel.clock import SystemClock
 from fluxa.postgres.pool import Database
+from fluxa.queue.backends.pgmq import PgmqBackend
+from fluxa.queue.producer import Producer
 from integration.providers.receivers import Received, answering, receiver
-from making.stack import environment, fluxa, json_lines, until
+from making.stack import environment, fluxa, json_lines, running, until
 
 pytestmark = pytest.mark.req("QUEUE-13")
 
@@ -97,6 +101,38 @@ async def test_each_record_ends_as_its_endpoint_says(tmp_path: Path, database: D
     assert (letter["error_code"], letter["attempts"]) == ("ProviderRejected", 1)
     assert "422: because" in letter["reason"]
     assert {received.body for received in server.received} == {b'{"is": "good"}', b'{"is": "bad"}', b'{"is": "shaky"}'}
+
+
+@pytest.mark.req("PIPE-10", "HARDEN-4")
+async def test_a_story_goes_on_in_the_workers_log_and_to_the_provider(
+    tmp_path: Path, database: Database, database_url: str
+) -> None:
+    """One record fails for a passing reason, then for good: each line of it, and each call, names the story."""
+    answers = iter(("503 Later", "422 Unfit"))
+
+    async def behave(received: Received, writer: asyncio.StreamWriter) -> None:
+        await answering(next(answers), b"because")(received, writer)
+
+    async with receiver(behave) as server:
+        shell = Shell(tmp_path, database_url, {"url": server.url, "allow_private": True})
+        backend = PgmqBackend(database, listener=None, notifier=None, clock=SystemClock())
+        await backend.create(QUEUE)
+        producer = Producer(backend, Fluxa().registry, SystemClock())
+        (record,) = await producer.send(QUEUE, [{"n": 1}], correlation_id="story-9")
+        async with running("worker", home=tmp_path, **shell.settings) as worker:
+            await until(lambda: any(line["event"] == "record parked" for line in worker.told))
+    assert [received.headers["x-correlation-id"] for received in server.received] == ["story-9"] * 2
+    lines = [line for line in worker.told if line.get("correlation_id") == "story-9"]
+    assert {line["service"] for line in lines} == {"worker"}
+    assert {(line["event"], line["error_code"]) for line in lines} == {
+        ("call failed", "ProviderUnavailable"),
+        ("record retried", "ProviderUnavailable"),
+        ("call failed", "ProviderRejected"),
+        ("record parked", "ProviderRejected"),
+    }
+    assert {line["event_id"] for line in lines if line["event"].startswith("record")} == {record}
+    assert all(line["latency_ms"] >= 0 for line in lines if line["event"] == "call failed")
+    assert all(line["status"] for line in lines if line["event"] == "call failed")
 
 
 async def _is_empty(database: Database) -> bool:

@@ -9,7 +9,7 @@ from fluxa.telemetry.catalogue import RecordParked
 from fluxa.telemetry.log import LogHook, make_logger
 
 
-@pytest.mark.req("PIPE-3", "PIPE-10")
+@pytest.mark.req("PIPE-3", "PIPE-10", "HARDEN-4")
 @pytest.mark.parametrize(
     ("code", "retry_class", "level"),
     [("HashMismatch", "security", "error"), ("SchemaValidation", "permanent", "warning")],

@@ -143,6 +143,7 @@ async def test_in_an_outage_an_open_bucket_counts_by_itself_and_a_closed_one_pas
     assert kinds == [OutageBegan, OutageEnded]
 
 
+@pytest.mark.req("STATION-buckets")
 def test_every_bucket_has_a_rule() -> None:
     assert set(DEFAULTS) == set(Bucket)
     assert not Limiter().counts(Bucket.EVENTS)

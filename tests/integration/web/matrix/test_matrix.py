@@ -172,7 +172,7 @@ def test_every_process_that_serves_is_in_the_matrix() -> None:
     assert services == set(EXPECTED) == set(PROCESSES)
 
 
-@pytest.mark.req("STATION-table", "STATION-auth", "SEC-2", "PIPE-1", "PIPE-8", "QUEUE-10", "QUEUE-12")
+@pytest.mark.req("STATION-table", "STATION-auth", "HARDEN-5", "SEC-2", "PIPE-1", "PIPE-8", "QUEUE-10", "QUEUE-12")
 @pytest.mark.parametrize(
     ("name", "groups"), [*((name, GROUPS) for name in SMALL), *(("station", (group,)) for group in GROUPS)]
 )
@@ -227,7 +227,7 @@ def _spelt(path: str) -> list[str]:
     ]
 
 
-@pytest.mark.req("STATION-table", "STATION-auth")
+@pytest.mark.req("STATION-table", "STATION-auth", "HARDEN-5")
 @pytest.mark.parametrize("name", list(PROCESSES))
 async def test_no_header_and_no_spelling_pulls_a_request_off_its_path(
     database: Database, tmp_path: Path, unused_tcp_port_factory: Callable[[], int], name: str
