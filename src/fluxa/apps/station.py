@@ -16,6 +16,7 @@ from fluxa.apps.engines import (
 )
 from fluxa.apps.operations.alarms import AlarmGauges, alarm_routes, alarm_rules, alarm_store, serve_alarms
 from fluxa.apps.operations.audit import integrity_checks, ledger_anchoring
+from fluxa.apps.operations.flags import flags_of
 from fluxa.apps.operations.metrics import server_caches
 from fluxa.apps.operations.people import identity_routes
 from fluxa.apps.operations.sinks import SinkGauges, send_audit
@@ -32,6 +33,7 @@ from fluxa.queue.health.reports import Reporter, worker_id
 from fluxa.queue.worker.drain import Drainer
 from fluxa.station.audit.routes import AuditDoor
 from fluxa.station.bindings.routes import BindingDoor
+from fluxa.station.flags.routes import FlagDoor
 from fluxa.station.queues.jobs import register
 from fluxa.station.queues.routes import QueueDoor, routes
 from fluxa.web.identity import Guard, jwks
@@ -101,9 +103,10 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
 
 
 def _rows_of_rights(on: Ground) -> Iterator[Route]:
-    """The rows of who may do what, and of who did."""
+    """The rows of who may do what, of who did, and of what is switched off."""
     yield from AuditDoor(on.ledger).routes()
     yield from BindingDoor(on.bindings).routes()
+    yield from FlagDoor(flags_of(on)).routes()
     yield from identity_routes(on)
     yield jwks.route(on.identity.ring.jwks)
 

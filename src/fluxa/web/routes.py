@@ -10,6 +10,7 @@ import msgspec
 from fluxa.auth.principal import Principal
 from fluxa.auth.roles import Role
 from fluxa.auth.scopes import Scope as KeyScope
+from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import CorrelationId
 
 Scope = MutableMapping[str, Any]
@@ -48,6 +49,17 @@ class Call(msgspec.Struct, frozen=True):
     principal: Principal | None
     correlation_id: CorrelationId
     path_params: dict[str, str] = {}
+
+    @property
+    def caller(self) -> Principal:
+        """Who calls.
+
+        Raises:
+            FluxaError: `Unauthenticated`, where the route is open.
+        """
+        if self.principal is None:
+            raise FluxaError(ErrorCode.UNAUTHENTICATED)
+        return self.principal
 
 
 class Bucket(enum.StrEnum):

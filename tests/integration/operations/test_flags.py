@@ -133,6 +133,42 @@ def test_the_page_names_every_flag_of_our_own() -> None:
     }
 
 
+async def test_flags_are_shown_and_turned_over_http_by_those_who_run_the_work(
+    database: Database, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    async def bearing(role: Role, tenant: str = "default") -> dict[str, str]:
+        made = await ApiKeys(database).create(tenant, f"{tenant} {role}", role=role)
+        return {"Authorization": f"Bearer {made.token}", "X-Correlation-ID": "story-7"}
+
+    manager, path = await bearing(Role.MANAGER), "/api/flags/pricing.new"
+    async with served("station", database, tmp_path, unused_tcp_port) as client:
+        listed = (await client.get("/api/flags", headers=await bearing(Role.ANALYST))).json()
+        assert [(one["name"], one["is_on"], one["changed_at"]) for one in listed["flags"]] == [
+            (INGEST_PACKING.name, True, None)
+        ]
+        turned = await client.put(path, headers=manager, json={"is_on": True, "reason": "a try"})
+        assert turned.status_code == 200
+        assert (turned.json()["is_on"], turned.json()["reason"]) == (True, "a try")
+        by = turned.json()["changed_by"]
+        assert by.startswith("key:")
+        for others in (await bearing(Role.ANALYST), await bearing(Role.ADMIN, "acme")):
+            for method in ("PUT", "DELETE"):
+                assert (await client.request(method, path, headers=others, json={"is_on": False})).status_code == 403
+        for content in (b"{}", b'{"is_on": "yes"}', b'{"is_on": true, "tenant": "acme"}', b'{"is_on": 1}', b"{"):
+            assert (await client.put(path, headers=manager, content=content)).status_code == 400, content
+        for name in ("Pricing", "a%00", "%C3%A9", "a" * 101):
+            for method in ("PUT", "DELETE"):
+                answer = await client.request(method, f"/api/flags/{name}", headers=manager, json={"is_on": True})
+                assert (answer.status_code, answer.json()["code"]) == (400, "InvalidRequest"), name
+        assert (await client.delete(path, headers=manager)).status_code == 204
+        assert (await client.delete(path, headers=manager)).status_code == 404
+    entries = await Ledger(database).page(TENANT, Sought(subject="flag:pricing.new"), limit=10)
+    assert [(entry.action, entry.actor, entry.correlation_id) for entry in entries] == [
+        ("flag.reset", by, "story-7"),
+        ("flag.changed", by, "story-7"),
+    ]
+
+
 def test_the_commands_show_and_turn_flags(database_url: str, tmp_path: Path) -> None:
     def run(*words: str) -> str:
         given = ["--home", str(tmp_path), "--set", f"database_url={database_url}", "flag", *words]

@@ -11,7 +11,11 @@ async def follow_flags(on: Ground) -> FlagWatch:
     Raises:
         FluxaError: an outage: who does not know must not begin.
     """
-    flags = Flags(on.database, on.ledger, Tenant(on.settings.default_tenant))
-    watch = FlagWatch(flags, listener=on.listener, clock=on.clock, hook=on.told.hook)
+    watch = FlagWatch(flags_of(on), listener=on.listener, clock=on.clock, hook=on.told.hook)
     await on.life.start(watch)
     return watch
+
+
+def flags_of(on: Ground) -> Flags:
+    """What flags are set to, and what sets them."""
+    return Flags(on.database, on.ledger, Tenant(on.settings.default_tenant))

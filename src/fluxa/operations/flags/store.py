@@ -42,7 +42,7 @@ class Flags:
         found = {name: FlagView(name, flag.default, flag.about) for name, flag in KNOWN.items()} | await self.given()
         return [found[name] for name in sorted(found)]
 
-    async def put(self, name: str, *, is_on: bool, by: str, reason: str = "") -> FlagView:
+    async def put(self, name: str, *, is_on: bool, by: str, reason: str = "", correlation_id: str = "") -> FlagView:
         """Set a flag; every process follows at once.
 
         Args:
@@ -50,6 +50,7 @@ class Flags:
             is_on: whether it is on from now on.
             by: who says so, as acts name actors.
             reason: why; it is shown beside the flag.
+            correlation_id: the request it was asked in.
 
         Raises:
             FluxaError: `InvalidRequest`, if no flag can be called so.
@@ -59,12 +60,13 @@ class Flags:
             before = await tx.fetch_row(_SQL["lock_flag"], checked(name))
             row = await tx.fetch_row(_SQL["put_flag"], name, is_on, by, why)
             detail = {"before": before and before["is_on"], "is_on": is_on, "reason": why}
-            await self._audit.record(tx, Act(self._tenant, by, "flag.changed", f"flag:{name}", detail))
+            act = Act(self._tenant, by, "flag.changed", f"flag:{name}", detail, correlation_id)
+            await self._audit.record(tx, act)
         await notify(self._database, TOPIC)
         assert row is not None  # noqa: S101 - an upsert that returns gives its row
         return FlagView(about=_about(name), **dict(row))
 
-    async def reset(self, name: str, *, by: str) -> None:
+    async def reset(self, name: str, *, by: str, correlation_id: str = "") -> None:
         """Let what the code says hold again.
 
         Raises:
@@ -74,7 +76,8 @@ class Flags:
             before = await tx.fetch_row(_SQL["delete_flag"], checked(name))
             if before is None:
                 raise FluxaError(ErrorCode.NOT_FOUND, f"Nobody has set a flag named {name}.")
-            act = Act(self._tenant, by, "flag.reset", f"flag:{name}", {"before": before["is_on"]})
+            detail = {"before": before["is_on"]}
+            act = Act(self._tenant, by, "flag.reset", f"flag:{name}", detail, correlation_id)
             await self._audit.record(tx, act)
         await notify(self._database, TOPIC)
 

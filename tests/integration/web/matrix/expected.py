@@ -23,6 +23,7 @@ PARAMS = {
     "type": "t",
     "correlation_id": "c-1",
     "route": "queues_list",
+    "flag": "pricing.new",
 }
 """What stands for the parts of paths; most of it is not there, and the answer to who may ask is then 404."""
 
@@ -141,6 +142,9 @@ EXPECTED: dict[str, dict[str, Row]] = {
         "routes_list": _ours("GET /api/routes", 200, ADMIN, "roles:write"),
         "routes_bind": _ours(f"PUT {_BOUND}", 400, ADMIN, "roles:write"),
         "routes_unbind": _ours(f"DELETE {_BOUND}", 404, ADMIN, "roles:write"),
+        "flags_list": _ours("GET /api/flags", 200, SEE, "flags:read"),
+        "flags_set": _ours("PUT /api/flags/{flag}", 400, RUN, "flags:write"),
+        "flags_reset": _ours("DELETE /api/flags/{flag}", 404, RUN, "flags:write"),
         "queues_health": _open("GET /health/queues"),
         "queues_list": _ours("GET /api/queues", 200, SEE, "queues:read"),
         "queues_get": _ours(f"GET {_QUEUE}", 200, SEE, "queues:read"),
