@@ -36,6 +36,7 @@ class OpenIdProvider:
         about: what discovery says in place of the truth.
         secret: that proves the client.
         before: another one that does; none while it is empty.
+        client_auth: how it wants that shown: client_secret_basic, client_secret_post, or none for a public client.
         asked: requests to the token endpoint.
     """
 
@@ -47,6 +48,7 @@ class OpenIdProvider:
     url: str = ""
     secret: str = CLIENT_SECRET
     before: str = ""
+    client_auth: str = "client_secret_basic"
     asked: int = 0
     _codes: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -81,6 +83,7 @@ class OpenIdProvider:
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256"],
             "code_challenge_methods_supported": ["S256"],
+            "token_endpoint_auth_methods_supported": [self.client_auth],
             **self.about,
         }
 
@@ -100,11 +103,20 @@ class OpenIdProvider:
         back = urllib.parse.urlencode({"code": code, "state": query["state"], "iss": self.url, "session_state": "x"})
         await _answer(send, 302, {}, location=f"{query['redirect_uri']}?{back}")
 
+    def _is_known(self, body: Mapping[str, str], authorization: str) -> bool:
+        """Whether the client has shown who it is, in the one way that is wanted, and in no other besides."""
+        held = [secret for secret in (self.secret, self.before) if secret]
+        if self.client_auth == "client_secret_basic":
+            expected = [base64.b64encode(f"{CLIENT_ID}:{one}".encode()).decode() for one in held]
+            return authorization.removeprefix("Basic ") in expected and "client_secret" not in body
+        named = body.get("client_id") == CLIENT_ID and not authorization
+        if self.client_auth == "client_secret_post":
+            return named and body.get("client_secret") in held
+        return named and "client_secret" not in body
+
     def _token(self, body: Mapping[str, str], authorization: str) -> tuple[int, Claims]:
         self.asked += 1
-        held = [secret for secret in (self.secret, self.before) if secret]
-        expected = [base64.b64encode(f"{CLIENT_ID}:{one}".encode()).decode() for one in held]
-        if authorization.removeprefix("Basic ") not in expected:
+        if not self._is_known(body, authorization):
             return 401, {"error": "invalid_client"}
         began = self._codes.pop(body.get("code", ""), None)
         proof = base64.urlsafe_b64encode(hashlib.sha256(body.get("code_verifier", "").encode()).digest()).rstrip(b"=")

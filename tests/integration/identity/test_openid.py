@@ -42,7 +42,8 @@ async def opened(
             "oidc_redirect_url": f"http://127.0.0.1:{port}/api/auth/oidc/callback",
             **more,
         }
-        async with town(database, folder, [port], **given) as here:
+        set_ = {name: value for name, value in given.items() if value is not None}
+        async with town(database, folder, [port], **set_) as here:
             yield here, outside
 
 
@@ -245,6 +246,69 @@ async def test_who_is_nobody_here_is_let_in_only_where_the_settings_name_a_role(
         assert (bob.role, bob.tenant) == (Role.ANALYST, "default")
         assert (await here.login("bob@example.org", "")).status_code == 400
         assert (await here.login("bob@example.org")).status_code == 401  # he has no password
+
+
+@pytest.mark.parametrize(
+    ("client_auth", "secret"),
+    [("client_secret_basic", CLIENT_SECRET), ("client_secret_post", CLIENT_SECRET), ("none", None)],
+)
+async def test_the_client_shows_its_secret_as_the_provider_wants_it(
+    database: Database, tmp_path: Path, unused_tcp_port: int, client_auth: str, secret: str | None
+) -> None:
+    async with opened(database, tmp_path, unused_tcp_port, oidc_client_secret=secret) as (here, outside):
+        outside.client_auth = client_auth
+        await here.user("ada@example.org", Role.ANALYST)
+        answer = await login(here.clients[0])
+        assert answer.status_code == 200, answer.text
+        mine, theirs = await way_back(here.clients[0]), await way_back(here.clients[0])
+        code = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(mine).query))["code"]
+        # Of a public client, PKCE alone says that a code came to who asked for it.
+        assert (await here.clients[0].get(changed(theirs, code=code))).status_code == 401
+        outside.client_auth = "client_secret_basic" if client_auth == "none" else "none"
+        refused = await login(here.clients[0])
+        assert (refused.status_code, refused.json()["code"]) == (503, "ProviderUnauthorized")
+
+
+@pytest.mark.parametrize("email", ["\uff41da@example.org", "ada@\uff45xample.org", " ada@example.org"])
+async def test_an_address_that_only_looks_like_a_name_is_not_that_user(
+    database: Database, tmp_path: Path, unused_tcp_port: int, email: str
+) -> None:
+    async with opened(database, tmp_path, unused_tcp_port, oidc_default_role="analyst") as (here, outside):
+        await here.user("ada@example.org", Role.ADMIN)
+        outside.person = {"sub": "eve-1", "email": email, "email_verified": True}
+        refused = await login(here.clients[0])
+        assert (refused.status_code, "cannot be a user's name" in refused.text) == (403, True)
+        outside.person = {"sub": "ada-1", "email": "Ada@Example.ORG", "email_verified": True}
+        assert (await login(here.clients[0])).status_code == 200
+    assert await database.fetch_value("select array_agg(subject) from fluxa.oidc_identities") == ["ada-1"]
+
+
+async def test_over_tls_the_cookie_is_this_hosts_alone(
+    database: Database, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    back = "https://station.example/api/auth/oidc/callback"
+    async with opened(database, tmp_path, unused_tcp_port, oidc_redirect_url=back) as (here, _):
+        await here.user("ada@example.org", Role.ANALYST)
+        client = here.clients[0]
+
+        async def begin() -> tuple[str, str]:
+            begun = await client.get(START)
+            cookie = begun.headers["set-cookie"]
+            assert cookie.startswith("__Host-fluxa_oidc=")
+            assert "Path=/;" in cookie
+            assert "Secure" in cookie
+            async with httpx.AsyncClient(trust_env=False) as browser:
+                sent = await browser.get(begun.headers["location"])
+            query = urllib.parse.urlsplit(sent.headers["location"]).query
+            return cookie.partition(";")[0].partition("=")[2], f"/api/auth/oidc/callback?{query}"
+
+        async with httpx.AsyncClient(base_url=client.base_url, trust_env=False) as bare:
+            value, path = await begin()
+            planted = await bare.get(path, headers={"Cookie": f"fluxa_oidc={value}"})  # a neighbour can set that one
+            assert planted.status_code == 401
+            value, path = await begin()
+            kept = await bare.get(path, headers={"Cookie": f"fluxa_oidc=planted; __Host-fluxa_oidc={value}"})
+            assert kept.status_code == 200, kept.text
 
 
 async def test_a_provider_that_is_away_or_not_itself_is_said_so(

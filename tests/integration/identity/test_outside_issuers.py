@@ -163,6 +163,8 @@ async def test_new_keys_are_found_and_forged_ones_cost_little(database: Database
         Response(status=500),
         Response(status=302, headers=((b"location", b"http://127.0.0.1:1/"),)),
         Response(body=b"{"),
+        Response(body=b'{"keys":{"a":1}}'),
+        Response(body=b'{"error":"busy"}'),
         Response(body=b'{"keys":"' + b"x" * 9000 + b'"}'),
     ],
 )

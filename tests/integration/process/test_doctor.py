@@ -20,6 +20,7 @@ from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.postgres.pool import Database
 from fluxa.queue.backends.pgmq import PgmqBackend
+from identity.openid import provider
 
 pytestmark = pytest.mark.req("GATE-4")
 
@@ -105,6 +106,19 @@ async def test_what_cannot_be_reached_is_told(tmp_path: Path) -> None:
     for check in ("postgres", "valkey", "endpoint q", "endpoint of alarms: pager"):
         assert found[check].state is State.FAIL, check
     assert worst(found.values()) is State.FAIL
+
+
+async def test_the_openid_provider_is_tried(tmp_path: Path) -> None:
+    given = {"oidc_client_id": "here", "oidc_redirect_url": "https://station.example/api/auth/oidc/callback"}
+    async with provider() as outside:
+        effective = _settings(tmp_path, oidc_issuer=outside.url, oidc_client_secret=HUSH, **given)
+        found = (await _found(effective))["OpenID provider"]
+        assert (found.state, "publishes 1 keys" in found.said) == (State.OK, True)
+        for about in ({"issuer": "https://other.example"}, {"jwks_uri": f"{outside.url}/gone"}):
+            outside.about = about
+            assert (await _found(effective))["OpenID provider"].state is State.FAIL
+    assert (await _found(effective))["OpenID provider"].state is State.FAIL
+    assert (await _found(_settings(tmp_path)))["OpenID provider"].said == "not used"
 
 
 async def test_an_embedded_database_that_sleeps_is_unknown_and_not_started(tmp_path: Path) -> None:

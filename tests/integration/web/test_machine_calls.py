@@ -24,6 +24,7 @@ from fluxa.web.app import App
 from fluxa.web.bodies import Bodies
 from fluxa.web.identity import Access, Guard, bearer
 from fluxa.web.identity.cron import BODY_MAX_BYTES, CronGuard, CronRights
+from fluxa.web.limits import UNLIMITED, BucketRule, Counting, Limiter
 from fluxa.web.responses import json_response, send_response
 from fluxa.web.routes import UNCOUNTED, Auth, Bucket, Call, Operation, Receive, Route, Scope, Send, Terms
 from making.callers.calls import LEGACY, OLDER, OVERRIDE, SECRET, signed
@@ -73,7 +74,14 @@ async def _echo(call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         await send_response(send, json_response({"who": who, "body": body.decode()}))
 
 
-def _app(database: Database, log: io.StringIO, rights: CronRights, nonces: Nonces | None = None) -> App:
+def _app(
+    database: Database,
+    log: io.StringIO,
+    rights: CronRights,
+    nonces: Nonces | None = None,
+    *,
+    counting: Counting | None = None,
+) -> App:
     logger = make_logger("test", stream=log)
     identify = bearer(KeyGuard(ApiKeys(database), SystemClock()).verify)
     cron = CronGuard(rights, nonces or Nonces(database), tenant=TENANT, clock=SystemClock(), logger=logger)
@@ -91,7 +99,15 @@ def _app(database: Database, log: io.StringIO, rights: CronRights, nonces: Nonce
             Terms(Bucket.NONE, ADMINS, platform=True),
         ),
     ]
-    return App(rows, identify=identify, access=Access(TENANT), guards=guards, hook=Signals().hear, logger=logger)
+    return App(
+        rows,
+        identify=identify,
+        access=Access(TENANT),
+        guards=guards,
+        counting=counting,
+        hook=Signals().hear,
+        logger=logger,
+    )
 
 
 @pytest.fixture
@@ -180,6 +196,30 @@ async def test_the_override_token_is_admitted_with_a_warning_each_time(stand: St
     lines = stand.told("override token used")
     assert [(line["level"], line["path"], line["correlation_id"]) for line in lines] == [("warning", PATH, "story")] * 2
     assert OVERRIDE not in stand.log.getvalue()
+
+
+@pytest.mark.req("STATION-auth")
+async def test_who_guesses_the_override_token_is_counted_with_those_who_guess(database: Database) -> None:
+    few = Limiter({**UNLIMITED, Bucket.FAILED_CREDENTIALS: BucketRule(3)})
+    app = _app(database, io.StringIO(), RIGHTS, counting=Counting(few))
+    async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:
+        for header in ("X-Fluxa-Override", "X-Internal-Secret"):
+            codes = [(await client.post(PATH, headers={header: f"guess {n}"})).status_code for n in range(3)]
+            assert codes == ([401] * 3 if header == "X-Fluxa-Override" else [429] * 3)
+        assert (await client.post(PATH)).status_code == 401, "who brings nothing guesses nothing"
+        assert (await client.post(PATH, headers={"X-Fluxa-Override": OVERRIDE})).status_code == 200
+
+
+@pytest.mark.req("STATION-auth")
+async def test_a_call_is_known_again_though_the_clock_was_set_back_an_hour(database: Database) -> None:
+    app, headers = _app(database, io.StringIO(), RIGHTS), signed(PATH)
+    async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:
+        assert (await client.post(PATH, headers=headers)).status_code == 200
+    # An hour passes, then this machine's clock is set back by it: the timestamp is in the window again.
+    await database.execute("update fluxa.nonces set expires_at = expires_at - interval '1 hour'")
+    assert await Nonces(database).take("cron", "another-nonce-0123456789", keep_s=600)
+    async with serving(app) as url, httpx.AsyncClient(base_url=url) as client:
+        _refused(await client.post(PATH, headers=headers))
 
 
 @pytest.mark.req("QUEUE-12")

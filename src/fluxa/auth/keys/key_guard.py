@@ -43,7 +43,8 @@ class GuardLimits:
         lookup_s: seconds that a look-up may take.
         keys_max: keys remembered at most.
         absent_max: unknown keys, and wrong secrets, remembered at most.
-        lookups_max: look-ups under way at most, so that guessing cannot take all connections.
+        lookups_max: look-ups under way at most, so that guessing cannot take all connections; as many again are for
+            keys that are known, so that guessing does not keep a revoked one from being found out either.
     """
 
     fresh_s: float = 30.0
@@ -91,6 +92,7 @@ class KeyGuard:
         self._under_way: dict[str, asyncio.Task[_Known | None]] = {}
         self._tasks: set[asyncio.Task[_Known | None]] = set()
         self._places = asyncio.Semaphore(self._limits.lookups_max)
+        self._places_of_known = asyncio.Semaphore(self._limits.lookups_max)
         self._turns = self._doubted = 0
         self._used_at: OrderedDict[str, dt.datetime] = OrderedDict()
 
@@ -211,8 +213,9 @@ class KeyGuard:
             task.exception()  # taken here, so that a look-up whose waiters have all left is not reported as lost
 
     async def _find(self, key_id: str, turn: int) -> _Known | None:
+        places = self._places_of_known if key_id in self._known else self._places
         try:
-            async with asyncio.timeout(self._limits.lookup_s), self._places:
+            async with asyncio.timeout(self._limits.lookup_s), places:
                 found = await self._keys.find(key_id)
         except TimeoutError:
             raise DatabaseUnavailableError("looking up an API key took too long") from None

@@ -155,6 +155,17 @@ class OutsideIssuer:
         claims.check(claims.times_of(token.payload), audience=self._terms.audience, now_s=now_s)
         return bearer_of(claims.all_claims(token.payload), self._terms)
 
+    async def published(self) -> int:
+        """How many usable keys the issuer publishes now.
+
+        Raises:
+            FluxaError: `ProviderUnavailable`.
+        """
+        await self._renew()
+        if self._error is not None:
+            raise self._error
+        return len(self._keys)
+
     async def check_signature(self, token: Signed) -> None:
         """Refuse what none of the issuer's keys signed; what it says is not looked at. Raises as `verify` does."""
         key = await self._key(token.kid)
@@ -192,7 +203,10 @@ class OutsideIssuer:
             self._error = _unavailable(self._terms.issuer, error.detail)
             return
         listed = document.get("keys") if isinstance(document, dict) else None
-        found = [public_key(one) for one in listed[:_KEYS_MAX] if isinstance(one, dict)] if listed else []
+        if not isinstance(listed, list):
+            self._error = _unavailable(self._terms.issuer, "its answer is no JWK set")
+            return
+        found = [public_key(one) for one in listed[:_KEYS_MAX] if isinstance(one, dict)]
         self._keys = {key.kid: key for key in found if key is not None}
         self._fetched_at_s, self._error = self._clock.monotonic(), None
 

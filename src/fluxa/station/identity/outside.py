@@ -21,6 +21,8 @@ from fluxa.web.routes import Auth, Bucket, Call, Operation, Receive, Route, Scop
 _TERMS = Terms(Bucket.LOGIN)
 _PATH: Final = "/api/auth/oidc"
 _COOKIE: Final = "fluxa_oidc"
+_HOST_COOKIE: Final = "__Host-fluxa_oidc"
+"""The same over TLS: browsers take it from this host alone, so that no neighbour of its domain can plant one."""
 _VALUE_MAX: Final = 4096
 _WORD: Final = re.compile(r"[a-z_]{1,64}\Z")
 
@@ -55,6 +57,11 @@ class Outside:
     issuer: str
     redirect_url: str
 
+    @property
+    def is_secure(self) -> bool:
+        """Whether browsers come back over TLS; not only on this machine."""
+        return self.redirect_url.startswith("https:")
+
 
 @dataclass(frozen=True, slots=True)
 class OutsideRows:
@@ -77,14 +84,14 @@ class OutsideRows:
         outside = self._on()
         begun = await outside.flows.begin()
         url = await outside.provider.login_url(begun)
-        cookie = _cookie(begun.browser, LIFETIME_S, secure=outside.redirect_url.startswith("https:"))
+        cookie = _cookie(begun.browser, LIFETIME_S, secure=outside.is_secure)
         await send_response(send, Response(status=302, headers=((b"location", url.encode()), cookie)))
 
     async def callback(self, call: Call, scope: Scope, _receive: Receive, send: Send) -> None:
         """Take the browser back: a session, as after a password."""
         outside = self._on()
         given = _parameters(scope)
-        flow = await outside.flows.take(given.get("state", ""), _browser(scope))
+        flow = await outside.flows.take(given.get("state", ""), _browser(scope, secure=outside.is_secure))
         if given.get("iss", outside.issuer) != outside.issuer:
             raise unauthenticated(Reason.OTHER, "Another provider answers than was asked (RFC 9207); begin again.")
         if "code" not in given:
@@ -95,7 +102,7 @@ class OutsideRows:
         agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
         came = From(self.addresses.of(scope), agent.decode("latin-1"), call.correlation_id)
         pair = await pair_of(self.tokens, self.ttl_s, await outside.logins.enter(proved, came))
-        ended = _cookie("", 0, secure=outside.redirect_url.startswith("https:"))
+        ended = _cookie("", 0, secure=outside.is_secure)
         await send_response(send, json_response(pair, headers=(ended,)))
 
     def routes(self) -> tuple[Route, ...]:
@@ -130,20 +137,21 @@ def _parameters(scope: Scope) -> dict[str, str]:
     return found
 
 
-def _browser(scope: Scope) -> str:
+def _browser(scope: Scope, *, secure: bool) -> str:
+    wanted = _HOST_COOKIE if secure else _COOKIE
     for name, value in scope["headers"]:
         if name == b"cookie":
             for part in value.decode("latin-1").split(";"):
                 key, _, text = part.strip().partition("=")
-                if key == _COOKIE:
+                if key == wanted:
                     return str(text)
     return ""
 
 
 def _cookie(value: str, max_age_s: int, *, secure: bool) -> tuple[bytes, bytes]:
     """The cookie that says which browser began; sent along when the provider leads back here (Lax)."""
-    text = f"{_COOKIE}={value}; Path={_PATH}; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
-    return b"set-cookie", text.encode()
+    place = f"{_HOST_COOKIE}={value}; Path=/; Secure" if secure else f"{_COOKIE}={value}; Path={_PATH}"
+    return b"set-cookie", f"{place}; Max-Age={max_age_s}; HttpOnly; SameSite=Lax".encode()
 
 
 _OFF = {404: ("There is no provider in the settings.", None)}

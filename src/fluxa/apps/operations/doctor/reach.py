@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
+import httpx
+
 from fluxa.apps.database import open_valkey, pool_config
 from fluxa.apps.engines import object_store, open_queues
 from fluxa.apps.operations.doctor.examination import Finding, State
 from fluxa.apps.serving.identity import signing_keys
+from fluxa.apps.serving.oidc import provider_of
 from fluxa.apps.settings import Settings, read_managed, with_secrets
 from fluxa.auth.keys.api_keys import ApiKeys
 from fluxa.auth.tokens.signing_keys import KeyState
@@ -206,6 +209,18 @@ async def valkey(settings: Settings) -> Sequence[Finding]:
     finally:
         await life.stop()
     return [Finding("valkey", State.OK, "answers")]
+
+
+async def logins(settings: Settings, clock: Clock) -> Sequence[Finding]:
+    """Whether the OpenID provider is the one that the settings name, and publishes keys; nobody is logged in."""
+    check, began = "OpenID provider", clock.monotonic()
+    if settings.oidc_issuer is None:
+        return [Finding(check, State.OK, "not used")]
+    async with httpx.AsyncClient(follow_redirects=False, trust_env=False) as client:
+        keys = await provider_of(settings, settings.oidc_issuer, client, clock).check()
+    took_ms = (clock.monotonic() - began) * _MS
+    said = f"says where to log in, and publishes {keys} keys, in {took_ms:.0f} ms; its secret shows at the first login"
+    return [Finding(check, State.OK, said)]
 
 
 async def objects(settings: Settings) -> Sequence[Finding]:

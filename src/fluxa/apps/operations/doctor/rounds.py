@@ -41,6 +41,7 @@ async def rounds(effective: Effective, clock: Clock, *, timeout_s: float = TIMEO
         checks["signing keys"] = functools.partial(reach.tokens, settings, url)
         checks["queue engine"] = functools.partial(reach.queues, settings, url)
     checks["valkey"] = functools.partial(reach.valkey, settings)
+    checks["OpenID provider"] = functools.partial(reach.logins, settings, clock)
     checks["object store"] = functools.partial(reach.objects, settings)
     for name, (url_there, ca_file) in _endpoints(settings).items():
         checks[f"endpoint {name}"] = functools.partial(reach.endpoint, name, url_there, clock=clock, ca_file=ca_file)
@@ -52,8 +53,6 @@ def _endpoints(settings: Settings) -> dict[str, tuple[str, str | None]]:
     found = {name: (given.url, given.ca_file) for name, given in settings.external_queues.items()}
     found |= {f"of alarms: {name}": (given.url, given.ca_file) for name, given in settings.alarm_targets.items()}
     found |= {f"of the audit log: {name}": (given.url, given.ca_file) for name, given in settings.audit_sinks.items()}
-    if settings.oidc_issuer is not None:
-        found["of logins"] = (settings.oidc_issuer, None)
     if settings.is_traced:
         found["of traces"] = (settings.traces_url, None)
     return {name: there for name, there in found.items() if there[0]}

@@ -103,6 +103,11 @@ def _name(who: Proved) -> str:
     if who.email is None:
         raise forbidden(Reason.UNKNOWN, "The provider gives no verified e-mail address of yours.")
     try:
-        return normalised(who.email)
+        name = normalised(who.email)
     except FluxaError:
-        raise forbidden(Reason.MALFORMED, "The provider's e-mail address of yours cannot be a user's name.") from None
+        name = ""
+    # Only letter case may differ. Full-width letters, ligatures and their like become plain ones in a name, and the
+    # mailbox that the provider has verified need not be the one whose owner has that name here.
+    if not name or name != who.email.lower():
+        raise forbidden(Reason.MALFORMED, "The provider's e-mail address of yours cannot be a user's name.")
+    return name

@@ -80,6 +80,18 @@ class OidcProvider:
         """From now on this is the secret."""
         self._secret = client_secret
 
+    async def check(self) -> int:
+        """How many keys the provider has published, if what it says of itself can be used.
+
+        Raises:
+            FluxaError: `ProviderUnavailable`.
+        """
+        about = await self._learn()
+        keys = await about.keys.published()
+        if not keys:
+            raise _rejected("it publishes no key that signs tokens")
+        return keys
+
     async def login_url(self, begun: Begun) -> str:
         """Where the browser goes to log in.
 
