@@ -62,6 +62,8 @@ _HOLDERS: Final[Mapping[Scope, frozenset[Role]]] = MappingProxyType(
         Scope.ALARMS_WRITE: OPERATORS,
         Scope.USERS_READ: ADMINS,
         Scope.USERS_WRITE: ADMINS,
+        Scope.FLAGS_READ: WATCHERS,
+        Scope.FLAGS_WRITE: OPERATORS,
         Scope.ROLES_WRITE: ADMINS,
         Scope.AUDIT_READ: ADMINS,
     }
