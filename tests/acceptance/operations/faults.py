@@ -24,6 +24,9 @@ from fluxa.queue.backends.pgmq import PgmqBackend
 from fluxa.queue.producer import Producer
 from making.stack import Program, fluxa, running, until
 
+SINK, SINK_FILE = "archive", "audit/log.jsonl"
+"""Where the audit log is sent."""
+
 
 class Stage:
     """The processes of a stack. What is to break has a worker of its own, so that one fault is no fault of another."""
@@ -39,7 +42,7 @@ class Stage:
         self.database = Database(PoolConfig(url=url, size_max=4))
         backend = PgmqBackend(self.database, listener=None, notifier=None, clock=SystemClock())
         self.producer = Producer(backend, alarmed.app.registry, SystemClock())
-        self._home = home
+        self.home = home
         self._settings = {
             **settings,
             "FLUXA_DATABASE_URL": url,
@@ -52,7 +55,7 @@ class Stage:
         self._life.push_async_callback(self.database.stop)
         made, station, query, self.ingest, self.orders, _ = await asyncio.gather(
             asyncio.to_thread(
-                fluxa, "apikey", "create", "--role", "admin", home=self._home, stdin=b"", **self._settings
+                fluxa, "apikey", "create", "--role", "admin", home=self.home, stdin=b"", **self._settings
             ),
             self.begin("station"),
             self.begin("query"),
@@ -72,7 +75,7 @@ class Stage:
         """Begin a process of a build; it ends with the stage, or before."""
         settings = {**self._settings, "FLUXA_APP": f"{alarmed.__name__}:{build}"}
         program = await self._life.enter_async_context(
-            running(service, "--port", "0", *args, home=self._home, **settings)
+            running(service, "--port", "0", *args, home=self.home, **settings)
         )
         await program.line(lambda line: '"event": "ready"' in line)
         return program
@@ -203,6 +206,26 @@ async def altered_log(stage: Stage) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
+async def blocked_sink(stage: Stage) -> AsyncIterator[None]:
+    """A folder that stands where the audit log is to be appended to, while people go on to act."""
+    file = stage.home / SINK_FILE
+    aside = file.with_name("aside")
+
+    def blocked() -> bool:
+        if file.is_file():
+            file.rename(aside)
+        with contextlib.suppress(FileExistsError):  # a sink that was just writing has made it anew
+            file.mkdir(parents=True)
+        return file.is_dir()
+
+    await until(blocked)
+    answer = await stage.station.put("/api/flags/pricing.new", json={"is_on": True})
+    assert answer.is_success, answer.text
+    yield
+    file.rmdir()
+
+
+@contextlib.asynccontextmanager
 async def lost_policy(stage: Stage) -> AsyncIterator[None]:
     """A table on which somebody has turned the tenants' policies off."""
     await stage.database.execute("alter table fluxa.schemas disable row level security")
@@ -252,6 +275,7 @@ FAULTS = (
     (Fault(altered_record, {"TamperedRecords": "imports"}, {}),),
     (Fault(altered_log, {"LedgerBroken": ""}, {"LedgerBroken": "as station found"}),),
     (Fault(lost_policy, {"TenantPoliciesBroken": ""}, {"TenantPoliciesBroken": "as station found"}),),
+    (Fault(blocked_sink, {"AuditSinkLag": SINK}, {"AuditSinkLag": "entries wait; it last failed with"}),),
     (Fault(guessed_keys, {"AuthenticationFailures": ""}, {"AuthenticationFailures": " in 10 s"}),),
     (
         Fault(lost_column, {"APIGateway5xx": "query"}, {"APIGateway5xx": "8 of"}),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from svix.webhooks import Webhook
 
-from acceptance.operations.faults import FAULTS, Fault, Stage
+from acceptance.operations.faults import FAULTS, SINK, SINK_FILE, Fault, Stage
 from fluxa.operations.alarms.rule import Measure, Rule
 from fluxa.operations.alarms.rules import RULES, Change, changed
 from fluxa.operations.alarms.samples import PERIOD_S
@@ -25,6 +25,9 @@ _BUSY_S = 45.0
 """What commands, deliveries and a machine with other work may take, beside the time that a rule states."""
 _SHORT: Mapping[str, Change] = {
     "ProcessorErrorRate": Change(for_s=1.0, clear_after_s=1.0, window_s=10.0, count_min=5.0),
+    "DLQDepth": Change(clear_after_s=1.0),
+    "TamperedRecords": Change(clear_after_s=1.0),
+    "AuditSinkLag": Change(threshold=16.0, clear_after_s=1.0),
     "QueueDepthHigh": Change(for_s=1.0, clear_after_s=1.0),
     "QueueOldestAge": Change(for_s=1.0, clear_after_s=1.0),
     "QueueUnserved": Change(for_s=2.0),
@@ -99,6 +102,7 @@ def _settings(url: str) -> dict[str, str]:
         "FLUXA_ALARMS": json.dumps(alarms),
         "FLUXA_ALARM_TARGETS": json.dumps({"hook": hook, "chat": chat, "dog": dog}),
         "FLUXA_ALARM_PERIOD_S": str(_LOOK_S),
+        "FLUXA_AUDIT_SINKS": json.dumps({SINK: {"kind": "file", "path": SINK_FILE}}),
         **dict.fromkeys(_CHECKS, "1"),
         "FLUXA_RUNBOOK_URL": "https://books.example",
     }
@@ -109,7 +113,8 @@ def _stated_s(rule: Rule) -> float:
 
     That a process has checked takes no second more than the sample it is told with.
     """
-    bad_after_s = rule.threshold if rule.measure in (Measure.SILENT_PROCESS, Measure.MISSED_SCHEDULE) else 0.0
+    lasting = (Measure.SILENT_PROCESS, Measure.MISSED_SCHEDULE, Measure.AUDIT_SINK_LAG)
+    bad_after_s = rule.threshold if rule.measure in lasting else 0.0
     return bad_after_s + PERIOD_S + _LOOK_S + rule.for_s
 
 

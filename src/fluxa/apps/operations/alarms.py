@@ -24,6 +24,7 @@ from fluxa.operations.alarms.rules import RULES, Change, changed
 from fluxa.operations.alarms.samples import Samples
 from fluxa.operations.alarms.store import AlarmStore
 from fluxa.operations.cron.schedules import Schedules
+from fluxa.operations.ledger.sinks.cursors import Cursors
 from fluxa.providers.http_endpoint import Parcel
 from fluxa.providers.vendors.http_endpoint import EndpointConfig, SignedEndpoint
 from fluxa.providers.vendors.smtp import SmtpConfig, SmtpMailer
@@ -97,6 +98,8 @@ async def serve_alarms(on: Ground, at: Served, registry: Registry, reader: Healt
         load=DatabaseLoad(on.database, clock=clock, cores=settings.database_cores or None),
         now=clock.now,
         expected=listed(settings.alarm_expected),
+        cursors=Cursors(on.database),
+        sinks=list(settings.audit_sinks),
     )
     config = EvaluatorConfig(
         rules=alarm_rules(settings),

@@ -1,4 +1,4 @@
-"""Makes readings for rules out of what is known of queues, processes, schedules and the database."""
+"""Makes readings for rules out of what is known of queues, processes, schedules, sinks and the database."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +20,7 @@ from fluxa.operations.alarms.samples import (
 )
 from fluxa.operations.cron.schedules import Schedules
 from fluxa.operations.cron.schedules import Standing as ScheduleStanding
+from fluxa.operations.ledger.sinks.cursors import Cursors, SinkStanding
 from fluxa.queue.health.facts import QueueHealth, Snapshot, State
 from fluxa.queue.health.snapshot import HealthReader
 from fluxa.queue.registry import Registry
@@ -66,6 +67,8 @@ class Measures:
         load: how busy the database is.
         now: the time of day.
         expected: services that must be heard of, whether they ever were or not.
+        cursors: what of the audit log has arrived at sinks.
+        sinks: those that it is sent to.
     """
 
     def __init__(
@@ -77,7 +80,9 @@ class Measures:
         schedules: Schedules,
         load: DatabaseLoad,
         now: Callable[[], dt.datetime],
+        cursors: Cursors,
         expected: Sequence[str] = (),
+        sinks: Sequence[str] = (),
     ) -> None:
         self._samples = samples
         self._reader = reader
@@ -86,6 +91,8 @@ class Measures:
         self._load = load
         self._now = now
         self._expected = expected
+        self._cursors = cursors
+        self._sinks = sinks
 
     async def read(self, rules: Sequence[Rule]) -> Mapping[str, Found]:
         """The readings of each rule by its name; what fails is told there, and never raised."""
@@ -118,6 +125,9 @@ class Measures:
             case Measure.MISSED_SCHEDULE:
                 seen.schedules = await self._schedules.all() if seen.schedules is None else seen.schedules
                 readings = [_overdue(one, self._now()) for one in seen.schedules]
+            case Measure.AUDIT_SINK_LAG:
+                standings = await self._cursors.standings(self._sinks) if self._sinks else ()
+                readings = [_lag(one) for one in standings if one.sink in self._sinks]
             case (
                 Measure.DEAD_LETTERS
                 | Measure.TAMPERED_LETTERS
@@ -225,6 +235,12 @@ def _overdue(standing: ScheduleStanding, now: dt.datetime) -> Reading:
         return Reading(name, 0.0, "It is disabled.")
     late_s = max(0.0, (now - standing.next_at).total_seconds())
     return Reading(name, late_s, f"due at {standing.next_at:%Y-%m-%d %H:%M:%SZ}")
+
+
+def _lag(standing: SinkStanding) -> Reading:
+    # The code alone: what a sink answers is quoted to those who may read the log, not to whomever alarms are told.
+    failed = f"; it last failed with {(standing.error or '').partition(':')[0]}" if standing.failing else ""
+    return Reading(standing.sink, standing.oldest_s, f"{standing.behind} entries wait{failed}")
 
 
 def _of_queue(measure: Measure, health: QueueHealth, registry: Registry) -> Reading:

@@ -54,6 +54,8 @@ class Measure(enum.StrEnum):
     """Faults that the last verification of the audit ledger found; one reading, if there was one."""
     TENANT_FAULTS = "tenant_faults"
     """Faults that the last check of the tenants' policies found; one reading, if there was one."""
+    AUDIT_SINK_LAG = "audit_sink_lag"
+    """Seconds for which the oldest entry of the audit log waits to arrive at a sink; a reading a sink."""
 
 
 _WORDS = {
@@ -70,6 +72,7 @@ _WORDS = {
     Measure.AUTHENTICATION_FAILURES: ("answers of 401 and 403", " a minute"),
     Measure.LEDGER_FAULTS: ("faults in the audit log", ""),
     Measure.TENANT_FAULTS: ("faults in policies", ""),
+    Measure.AUDIT_SINK_LAG: ("lag", " s"),
 }
 """For people: what is found, and its unit."""
 
@@ -82,7 +85,7 @@ class Rule:
         name: CamelCase; the same in Fluxa and in Prometheus.
         title: what is the matter, in a few words.
         measure: what is looked at.
-        per: what a reading is of: `queue`, `service`, `schedule`; empty if there is one reading only.
+        per: what a reading is of: `queue`, `service`, `schedule`, `sink`; empty if there is one reading only.
         threshold: the value beyond which it is bad.
         for_s: seconds for which it must be bad before it fires.
         severity: how soon somebody must look.
@@ -164,7 +167,7 @@ class Reading:
     """What was found of one subject.
 
     Attributes:
-        subject: of which queue, service or schedule; empty where there is one only.
+        subject: of which queue, service, schedule or sink; empty where there is one only.
         value: in the measure's unit; None: it could not be found out, which is neither good nor bad.
         detail: more of it, for people; why, if it is not known.
     """

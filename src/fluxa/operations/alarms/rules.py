@@ -18,6 +18,8 @@ _WORKED = (
 )
 _UNPROBED = f'{{{{route!~"{"|".join(PROBES)}"}}}}'
 _VALUE = 'max by (subject) (fluxa_alarm_value{{alarm="{name}"}}) > {threshold}'
+_EMPTY_FOR_S = 300.0
+"""Who redrives letters empties their queue for as long as they take to fail again: that is one incident, told once."""
 
 WORK = (
     Rule(
@@ -42,7 +44,7 @@ WORK = (
         per="queue",
         threshold=0.0,
         for_s=0.0,
-        clear_after_s=0.0,
+        clear_after_s=_EMPTY_FOR_S,
         severity=Severity.WARNING,
         cause="A record that cannot be processed (a poison pill), or a fault that outlasted its retries.",
         first_action="See why they were parked: fluxa dlq list --queue QUEUE. Redrive what failed for a passing reason "
@@ -165,7 +167,7 @@ SECURITY = (
         per="queue",
         threshold=0.0,
         for_s=0.0,
-        clear_after_s=0.0,
+        clear_after_s=_EMPTY_FOR_S,
         severity=Severity.CRITICAL,
         cause="A producer that is broken, storage that is damaged, or somebody who tampers.",
         first_action="Keep them: fluxa dlq redrive --queue QUEUE --code HashMismatch puts them into quarantine. See "
@@ -213,6 +215,20 @@ SECURITY = (
         first_action="See which tables: fluxa tenants check.",
         runbook="tenant-policies",
         expression=_VALUE,
+    ),
+    Rule(
+        name="AuditSinkLag",
+        title="The audit log does not arrive where it is sent",
+        measure=Measure.AUDIT_SINK_LAG,
+        per="sink",
+        threshold=300.0,
+        clear_at=60.0,
+        for_s=0.0,
+        severity=Severity.WARNING,
+        cause="The sink is away, refuses what it is sent, or its credential or certificate has ended.",
+        first_action="See what last failed: fluxa audit sinks. Nothing is lost: what waits is sent later.",
+        runbook="audit-sink-lag",
+        expression="max by (sink) (fluxa_audit_sink_lag_seconds) > {threshold}",
     ),
 )
 """What may be an attack."""

@@ -19,6 +19,7 @@ from fluxa.operations.alarms.rules import RULES
 from fluxa.operations.alarms.samples import Sampler, Samples
 from fluxa.operations.alarms.store import Alarm, AlarmStore
 from fluxa.operations.cron.schedules import Schedules
+from fluxa.operations.ledger.sinks.cursors import Cursors
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
 from fluxa.queue.backend import Settlement
@@ -61,6 +62,7 @@ class Stand:
         self.registry = Registry([QueueSpec("jobs", watermarks=Watermarks(depth=2)), SOON])
         self.backend = PgmqBackend(database, listener=None, notifier=None, clock=CLOCK, keys=self.registry.key_rules)
         self.rules = [dataclasses.replace(rule, for_s=0.0, clear_after_s=0.0, unknown_after_s=0.0) for rule in rules]
+        self.sinks: list[str] = []
         self.recorder = Recorder()
         self.store = AlarmStore(database, tenant=Tenant("default"), audit=self.recorder)
         self.producer = Producer(self.backend, self.registry, CLOCK)
@@ -93,6 +95,8 @@ class Stand:
             schedules=Schedules(self.database),
             load=DatabaseLoad(self.database, clock=CLOCK),
             now=CLOCK.now,
+            cursors=Cursors(self.database),
+            sinks=self.sinks,
         )
         config = EvaluatorConfig(
             rules=self.rules,

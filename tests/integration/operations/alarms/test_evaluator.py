@@ -1,17 +1,25 @@
 """Alarms on a real Postgres: faults are measured, told once through the queue, taken on, silenced, and resolved."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+from fluxa.auth.audit import Act
 from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.kernel.ids import Tenant
 from fluxa.operations.alarms.load import DatabaseLoad
 from fluxa.operations.alarms.rule import Rule
 from fluxa.operations.alarms.rules import RULES
 from fluxa.operations.alarms.samples import FAILED, REQUESTS, SERVER_ERRORS, WORKED
+from fluxa.operations.ledger import Ledger
+from fluxa.operations.ledger.sinks.cursors import Cursors
+from fluxa.operations.ledger.sinks.files import FileSink
+from fluxa.operations.ledger.sinks.sending import Sending, SendingConfig
 from fluxa.postgres.pool import Database
 from fluxa.telemetry.catalogue import AlarmTold
 from integration.operations.alarms.standing import CLOCK, Stand
+from making.stack import until
 
 
 def of(*names: str) -> list[Rule]:
@@ -54,6 +62,48 @@ async def test_a_tampered_record_goes_to_the_pager_too_and_a_deep_queue_does_not
     await stand.evaluator().evaluate()
     by_target = {message["target"]: {one["alarm"] for one in message["alarms"]} for message in await stand.messages()}
     assert by_target == {"chat": {"TamperedRecords", "QueueDepthHigh"}, "pager": {"TamperedRecords"}}
+
+
+@pytest.mark.req("SEC-3", "ALARM-5")
+async def test_a_sink_that_takes_nothing_is_told_until_all_has_arrived(database: Database, tmp_path: Path) -> None:
+    (rule,) = of("AuditSinkLag")
+    stand = Stand(database, [dataclasses.replace(rule, threshold=0.05, clear_at=None)])
+    for spec in stand.registry:
+        await stand.backend.create(spec.name)
+    stand.sinks = ["archive"]
+    cursors, evaluator = Cursors(database), stand.evaluator()
+    sending = Sending(
+        "archive",
+        FileSink(tmp_path / "log", rotate_bytes=0, stamp=lambda: "now"),
+        cursors,
+        holder="one",
+        config=SendingConfig(),
+        clock=CLOCK,
+        hook=stand.signals.hear,
+        chance=lambda: 0.0,
+    )
+    await evaluator.evaluate()
+    assert await stand.alarm("AuditSinkLag", "archive") is None, "there is nothing to send"
+    async with database.transaction() as tx:
+        await Ledger(database).record(tx, Act(Tenant("acme"), "user:7", "thing.changed", "thing:1", {}))
+    (tmp_path / "log").mkdir()
+    with pytest.raises(FluxaError) as caught:
+        await sending.send()
+
+    async def late() -> bool:
+        return (await cursors.standings(["archive"]))[0].oldest_s > 0.05
+
+    await until(late)
+    await evaluator.evaluate()
+    (tmp_path / "log").rmdir()
+    assert await sending.send() == 1
+    await evaluator.evaluate()
+    told = [one for message in await stand.messages() for one in message["alarms"]]
+    assert [(one["subject"], one["notice"], one["runbook"]) for one in told] == [
+        ("archive", "firing", "audit-sink-lag"),
+        ("archive", "resolved", "audit-sink-lag"),
+    ]
+    assert told[0]["detail"] == f"1 entries wait; it last failed with {caught.value.code}"
 
 
 @pytest.mark.req("ALARM-1", "ALARM-3")

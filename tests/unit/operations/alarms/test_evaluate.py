@@ -93,10 +93,25 @@ def test_what_happened_during_a_silence_is_told_when_it_ends_if_it_still_is_so()
     assert due(CPU, over, at(200))[1] == (Notice.RESOLVED,)
 
 
+def test_letters_that_are_redriven_in_vain_again_and_again_are_told_once() -> None:
+    letters = rule_named(RULES, "DLQDepth")
+    standing, told = fresh(START), []
+    # Every minute somebody redrives them; half a minute later they are back. At last they are gone for good.
+    readings = [(half * 30.0, float(half % 2 == 0)) for half in range(20)]
+    readings += [(600.0 + 30.0 * look, 0.0) for look in range(20)]
+    for seconds, value in readings:
+        standing = advance(letters, standing, Reading("orders", value), at(seconds))
+        standing, notices = due(letters, standing, at(seconds))
+        told += [(seconds, one) for one in notices]
+    # The hold counts from the last time that it became empty.
+    assert told == [(0.0, Notice.FIRING), (570.0 + letters.clear_after_s, Notice.RESOLVED)]
+
+
 def test_a_subject_that_is_gone_is_over() -> None:
     letters = rule_named(RULES, "DLQDepth")
     standing = follow((0, 3), of=letters)
-    assert advance(letters, standing, gone(letters, "old"), at(1)).phase is Phase.OK
+    standing = advance(letters, standing, gone(letters, "old"), at(1))
+    assert advance(letters, standing, gone(letters, "old"), at(1 + letters.clear_after_s)).phase is Phase.OK
 
 
 class Alarm(RuleBasedStateMachine):
