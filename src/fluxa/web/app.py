@@ -176,9 +176,8 @@ class App:
         """Tell of a caller that was not let in; what to answer."""
         if error.code not in DENIALS:
             return error
-        known, who = "", exchange.principal
-        if who is not None:
-            known = f"{who.kind}:{who.subject or who.name}"
+        # As the audit log names it; the log hides what stands behind a word like api_key.
+        known = "" if exchange.principal is None else exchange.principal.actor
         client = self._counting.address(exchange.scope)
         status, reason = error.spec.status, reason_of(error)
         self._hook(AuthenticationFailed(route.name, status, reason, client, exchange.correlation, known))

@@ -23,7 +23,7 @@ from fluxa.auth.people.users import User, Users
 from fluxa.auth.roles import Role
 from fluxa.auth.sessions.postgres_store import PostgresSessions
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.kernel.ids import new_correlation_id
+from fluxa.kernel.ids import Tenant, new_correlation_id
 from fluxa.postgres.pool import Database, PoolConfig
 from fluxa.postgres.transaction import Transaction
 from fluxa.telemetry.catalogue import RefreshReused, Signal
@@ -214,6 +214,43 @@ async def test_a_lock_is_ended_by_an_operator(house: House) -> None:
     assert (await house.login()).user.name == "ada@example.com"
     assert "user.unlocked" in house.actions()
     assert not await house.users.unlock("ada@example.com", by="cli")
+
+
+@pytest.mark.req("SEC-4")
+async def test_strangers_who_lock_a_name_lock_its_owner_out_only_where_he_never_was(house: House) -> None:
+    await house.ada()
+    home, stranger = From("198.51.100.7", "", CAME.correlation_id), From("203.0.113.9", "", CAME.correlation_id)
+    await house.login(came=home)
+    for _ in range(5):
+        assert await house.refused(came=stranger) == ErrorCode.UNAUTHENTICATED
+    assert await house.refused(came=stranger) == ErrorCode.OVERLOADED
+    for _ in range(3):
+        assert (await house.login(came=home)).user.name == "ada@example.com"
+        assert await house.refused(came=stranger) == ErrorCode.OVERLOADED, "that clears nothing for strangers"
+    # At home nobody may guess for ever either.
+    for _ in range(5):
+        assert await house.refused(came=home) == ErrorCode.UNAUTHENTICATED
+    assert await house.refused(came=home) == ErrorCode.OVERLOADED
+    assert await house.users.unlock("ada@example.com", by="cli")
+    for came in (home, stranger):
+        assert await house.refused(came=came) == ErrorCode.UNAUTHENTICATED
+    house.clock.advance(31 * 86_400)
+    for _ in range(5):
+        assert await house.refused(came=stranger) == ErrorCode.UNAUTHENTICATED
+    assert await house.refused(came=home) == ErrorCode.OVERLOADED, "it was too long ago"
+
+
+@pytest.mark.req("SEC-4")
+async def test_a_lock_of_an_address_is_ended_by_an_operator(house: House) -> None:
+    await house.ada()
+    for turn in range(20):
+        assert await house.refused(f"u{turn}@example.com") == ErrorCode.UNAUTHENTICATED
+    with pytest.raises(FluxaError):
+        await house.login()
+    assert await house.users.unlock_address(CAME.address, tenant=Tenant("default"), by="cli")
+    assert (await house.login()).user.name == "ada@example.com"
+    assert house.book.acts[1].action == "address.unlocked"
+    assert not await house.users.unlock_address("192.0.2.200", tenant=Tenant("default"), by="cli")
 
 
 @pytest.mark.parametrize("verb", ["role", "disable", "password", "sessions"])

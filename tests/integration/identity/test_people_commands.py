@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from fluxa.auth.people.attempts import Attempts
 from fluxa.auth.sessions import NewSession
 from fluxa.auth.sessions.postgres_store import PostgresSessions
 from fluxa.cli.commands.ground import actor
 from fluxa.cli.main import app as commands
 from fluxa.kernel.clock import SystemClock
+from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.postgres.pool import Database
 
@@ -68,3 +70,20 @@ async def test_sessions_are_listed_and_ended_by_commands(database: Database, tmp
     ended = await _fluxa(database, tmp_path, "session", "delete-user", "ada@example.org")
     assert "2 sessions of ada@example.org have ended" in ended
     assert [await sessions.is_live(one) for one in ids] == [False, False, False]
+
+
+@pytest.mark.req("SEC-4")
+async def test_locks_are_ended_by_commands(database: Database, tmp_path: Path) -> None:
+    await _fluxa(database, tmp_path, "user", "create", "ada@example.org", typed=f"{PHRASE}\n")
+    attempts = Attempts(database, SystemClock())
+    for turn in range(20):
+        await attempts.begin("ada@example.org" if turn < 3 else f"u{turn}@example.org", "203.0.113.7")
+    with pytest.raises(FluxaError):
+        await attempts.begin("bob@example.org", "203.0.113.7")
+    unlock = ("user", "unlock")
+    assert (await _fluxa(database, tmp_path, *unlock)).startswith("2 ")
+    assert (await _fluxa(database, tmp_path, *unlock, "ada@example.org", "--address", "::1")).startswith("2 ")
+    assert "203.0.113.7 may try again" in await _fluxa(database, tmp_path, *unlock, "--address", "203.0.113.7")
+    assert "Nothing was held" in await _fluxa(database, tmp_path, *unlock, "--address", "203.0.113.7")
+    await attempts.begin("bob@example.org", "203.0.113.7")
+    assert "ada@example.org may try again" in await _fluxa(database, tmp_path, *unlock, "ada@example.org")

@@ -12,6 +12,7 @@ from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.telemetry.catalogue import AuthenticationFailed
 from fluxa.telemetry.log import make_logger
+from fluxa.telemetry.redaction import redacted_text
 from fluxa.testing.serving import serving
 from fluxa.testing.signals import Signals
 from fluxa.web.app import App
@@ -99,6 +100,7 @@ async def test_an_answer_that_lasts_ends_when_its_caller_is_not_let_in_any_more(
     await stand.left.wait()
     told = await stand.signals.wait_for(AuthenticationFailed)
     assert (told.route, told.reason) == ("lasting", "unknown")
+    assert redacted_text(told.principal) == "key:test", "the log says whose key it is, and hides nothing of that"
 
 
 async def test_an_answer_that_lasts_is_whole_for_who_stays_let_in(client: httpx.AsyncClient, stand: Stand) -> None:

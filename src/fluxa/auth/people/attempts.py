@@ -1,6 +1,7 @@
 """Counts attempts to log in, and locks names and addresses that fail again and again, for a while that grows.
 
 An attempt is counted before the password is looked at, so that a thousand at once are no more than the few allowed.
+Where a user has logged in from lately is counted apart: strangers who lock a name do not lock its owner out there.
 """
 
 import datetime as dt
@@ -38,6 +39,7 @@ class AttemptLimits:
         base_s: seconds of the first lock; each further attempt doubles them.
         cap_s: the longest lock in seconds.
         forget_s: seconds without an attempt after which counting begins anew.
+        known_s: seconds since a login for which the address that it came from is counted apart for that name.
         pruned: old counts deleted with each attempt.
     """
 
@@ -46,6 +48,7 @@ class AttemptLimits:
     base_s: float = 15.0
     cap_s: float = 900.0
     forget_s: float = 86_400.0
+    known_s: float = 30 * 86_400.0
     pruned: int = 20
 
     def free(self, counted: Counted) -> int:
@@ -67,7 +70,9 @@ class Attempts:
         Raises:
             FluxaError: `Overloaded` with the time left, if the name or the address is locked: known name or not.
         """
-        for counted, key in ((Counted.ADDRESS, _site(address)), (Counted.NAME, name)):
+        place = _place(name, address)
+        as_name = place if await self._is_known(self._database, place) else name
+        for counted, key in ((Counted.ADDRESS, _site(address)), (Counted.NAME, as_name)):
             if not await self._take(counted, key):
                 until = await self._database.fetch_value(_SQL["locked_until"], counted, _digest(key))
                 left_s = 1.0 if until is None else max(1.0, (until - self._clock.now()).total_seconds())
@@ -76,21 +81,33 @@ class Attempts:
                 )
 
     async def succeeded(self, tx: Transaction, name: str, address: str) -> None:
-        """Nothing is held against the name any more, and this attempt not against the address.
+        """Nothing is held against the name any more where this attempt was counted, and it not against the address.
 
-        An address is not cleared: who has one account of his own could else try the others' for ever.
+        An address is not cleared: who has one account of his own could else try the others' for ever. And who logs in
+        where he is known clears nothing for strangers.
         """
-        await tx.execute(_SQL["give_back"], _digest(_site(address)), self._clock.now(), self._limits.address_free)
-        await self.clear(tx, name)
+        limits, now, place = self._limits, self._clock.now(), _place(name, address)
+        await tx.execute(_SQL["give_back"], _digest(_site(address)), now, limits.address_free)
+        as_name = place if await self._is_known(tx, place) else name
+        await tx.execute(_SQL["clear_count"], Counted.NAME, _digest(as_name))
+        await tx.execute(_SQL["remember_place"], _digest(place), _digest(name), now, limits.known_s, limits.pruned)
 
     async def clear(self, tx: Transaction, name: str) -> bool:
-        """Forget what is held against a name; False, if there was nothing."""
-        return await tx.execute(_SQL["clear_name"], _digest(name)) == 1
+        """Forget what is held against a name, wherever; False, if there was nothing."""
+        return await tx.execute(_SQL["clear_name"], _digest(name)) > 0
+
+    async def clear_address(self, tx: Transaction, address: str) -> bool:
+        """Forget what is held against an address, or its network; False, if there was nothing."""
+        return await tx.execute(_SQL["clear_count"], Counted.ADDRESS, _digest(_site(address))) > 0
 
     async def locked_until(self, name: str) -> dt.datetime | None:
         """When the lock of a name ends; None, if it is not locked."""
         until: dt.datetime | None = await self._database.fetch_value(_SQL["locked_until"], Counted.NAME, _digest(name))
         return until if until is not None and until > self._clock.now() else None
+
+    async def _is_known(self, at: Database | Transaction, place: str) -> bool:
+        known = await at.fetch_value(_SQL["is_known_place"], _digest(place), self._clock.now(), self._limits.known_s)
+        return bool(known)
 
     async def _take(self, counted: Counted, key: str) -> bool:
         limits = self._limits
@@ -117,6 +134,11 @@ def _site(address: str) -> str:
     if not isinstance(known, ipaddress.IPv6Address):
         return str(known)
     return str(known.ipv4_mapped or ipaddress.ip_network((known, _SITE_BITS), strict=False))
+
+
+def _place(name: str, address: str) -> str:
+    """A name where it is tried from; no name has a line feed, so that none is another's place."""
+    return f"{name}\n{_site(address)}"
 
 
 def _digest(key: str) -> bytes:

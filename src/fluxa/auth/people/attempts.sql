@@ -1,4 +1,4 @@
--- Attempts to log in; the table is owned by fluxa.auth.people.attempts.
+-- Attempts to log in, and where logins came from; both tables are owned by fluxa.auth.people.attempts.
 
 -- name: take_attempt
 with pruned as (
@@ -31,4 +31,26 @@ set attempts = greatest(attempts - 1, 0),
 where kind = 'address' and digest = $1;
 
 -- name: clear_name
-delete from fluxa.login_attempts where kind = 'name' and digest = $1;
+-- What is held against a name anywhere.
+delete from fluxa.login_attempts
+where kind = 'name' and (
+    digest = $1 or digest = any(array(select place.digest from fluxa.login_places as place where place.name_digest = $1))
+);
+
+-- name: clear_count
+delete from fluxa.login_attempts where kind = $1 and digest = $2;
+
+-- name: is_known_place
+select exists (select from fluxa.login_places where digest = $1 and seen_at > $2::timestamptz - make_interval(secs => $3));
+
+-- name: remember_place
+with pruned as (
+    delete from fluxa.login_places where digest in (
+        select place.digest from fluxa.login_places as place
+        where place.seen_at < $3::timestamptz - make_interval(secs => $4) and place.digest <> $1
+        order by place.seen_at limit $5
+        for update skip locked
+    )
+)
+insert into fluxa.login_places as known (digest, name_digest, seen_at) values ($1, $2, $3)
+on conflict (digest) do update set seen_at = greatest(known.seen_at, excluded.seen_at);

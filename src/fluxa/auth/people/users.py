@@ -185,6 +185,20 @@ class Users:
                 await self._record(tx, user, by, "user.unlocked", {})
         return cleared
 
+    async def unlock_address(self, address: str, *, tenant: Tenant, by: str) -> bool:
+        """End the lock of an address that many share; False, if there was nothing against it.
+
+        Args:
+            address: of IPv4 or IPv6; of the latter its /64 is meant.
+            tenant: in whose audit log that belongs.
+            by: who does it.
+        """
+        async with self._database.transaction() as tx:
+            cleared = await self._attempts.clear_address(tx, address)
+            if cleared:
+                await self._audit.record(tx, Act(tenant, by, "address.unlocked", f"address:{address}"))
+        return cleared
+
     async def end_sessions(self, user_id: str, *, by: str) -> int:
         """End all sessions of a user, effective with the next request; how many were live (deleteUserSessions).
 

@@ -13,7 +13,7 @@ class AuthenticationFailed:
         reason: one of `fluxa.auth.principal.Reason`.
         client: the address it came from.
         correlation_id: its story.
-        principal: who it was, where that is known: `kind:subject`.
+        principal: who it was, where that is known: as the audit log names actors.
     """
 
     route: str

@@ -16,6 +16,7 @@ from fluxa.cli.commands.identity.people import new_password, people
 from fluxa.cli.errors import stderr
 from fluxa.kernel import json
 from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.kernel.ids import Tenant
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Make, list and change users.")
 
@@ -126,14 +127,23 @@ def passwd(context: typer.Context, name: Name, as_json: output.AsJson = False) -
 
 
 @app.command()
-def unlock(context: typer.Context, name: Name) -> None:
-    """End the lock that failed logins have put on a user's name."""
+def unlock(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The e-mail address.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of an address instead, which many may share.")] = None,
+) -> None:
+    """End the lock that failed logins have put on a user's name, or on an address."""
+    settings = output.effective(context).settings
+    if (name is None) == (address is None):
+        raise FluxaError(ErrorCode.INVALID_REQUEST, "Name a user, or an address with --address.")
 
     async def work(at: People) -> bool:
-        return await at.users.unlock(name, by=actor())
+        if address is not None:
+            return await at.users.unlock_address(address, tenant=Tenant(settings.default_tenant), by=actor())
+        return await at.users.unlock(name or "", by=actor())
 
-    cleared = _run(output.effective(context).settings, work)
-    stderr().print(f"{name} may try again." if cleared else f"Nothing was held against {name}.", markup=False)
+    cleared, what = _run(settings, work), name or address
+    stderr().print(f"{what} may try again." if cleared else f"Nothing was held against {what}.", markup=False)
 
 
 @app.command()
