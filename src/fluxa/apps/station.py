@@ -20,6 +20,7 @@ from fluxa.apps.operations.flags import flags_of
 from fluxa.apps.operations.metrics import server_caches
 from fluxa.apps.operations.people import identity_routes
 from fluxa.apps.operations.sinks import SinkGauges, send_audit
+from fluxa.apps.operations.synthetic import SyntheticGauges, serve_synthetic, synthetic_readings, synthetic_routes
 from fluxa.apps.serving.ground import Ground, ground
 from fluxa.apps.serving.process import Tie
 from fluxa.apps.settings import Settings
@@ -69,7 +70,8 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         await on.life.start(cron)
         await send_audit(on)
         reader = health_reader(settings, database, backend, registry, hook=hook)
-        await serve_alarms(on, at, registry, reader)
+        await serve_alarms(on, at, registry, reader, synthetic=synthetic_readings(on))
+        await serve_synthetic(on)
         alarms = alarm_store(settings, on)
         for duty in (ledger_anchoring(on), *integrity_checks(on)):
             await on.life.start(duty)
@@ -88,7 +90,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             audit=on.ledger,
         )
         await on.serve(
-            (*routes(door), *alarm_routes(on, at, registry, alarms), *_rows_of_rights(on)),
+            (*routes(door), *alarm_routes(on, at, registry, alarms), *synthetic_routes(on), *_rows_of_rights(on)),
             stopping=stopping,
             checks={},
             refreshes=(
@@ -96,6 +98,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
                 AlarmGauges(alarms, alarm_rules(settings), on.told.metrics).refresh,
                 SinkGauges(on).refresh,
                 server_caches(on).refresh,
+                SyntheticGauges(on).refresh,
             ),
             guards=_guards(on),
             drain=drainer.end,

@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, _Place] = {
     "cron": _Place("operations.cron", "Send records at set times: schedules, their history and their next times."),
     "alarm": _Place("operations.alarm", "See what needs somebody, and why."),
     "metrics": _Place("operations.metrics", "Routine checks of all processes; files for Prometheus and Grafana."),
+    "synthetic": _Place("operations.synthetic", "Ask all processes and send an event, as a user would."),
     "flag": _Place("operations.flag", "Switch new or risky logic off, and on again, while everything runs."),
     "apikey": _Place("identity.apikey", "Make, list, rotate and revoke API keys."),
     "service-account": _Place("identity.service_account", "Programs by name, which own API keys."),

@@ -156,6 +156,21 @@ class EventStore:
         columns = list(zip(*(_failure_row(failure) for failure in failures), strict=True))
         await tx.execute(_SQL["insert_failures"], *map(list, columns))
 
+    async def erase(self, tx: Transaction, tenant: str, ids: Sequence[str], *, older_than_s: float) -> None:
+        """Delete events of a tenant of our own as if they had never been: their identities and failures as well.
+
+        Args:
+            tx: in which it is done.
+            tenant: whose they are.
+            ids: which.
+            older_than_s: those that came in so many seconds ago, too, whatever their ids are.
+
+        Raises:
+            DatabaseUnavailableError: an outage.
+        """
+        for name in ("erase_events", "erase_identities", "erase_failures"):
+            await tx.execute(_SQL[name], tenant, list(ids), older_than_s)
+
     async def _claim_new(self, tx: Transaction, keys: list[tuple[str, str, str, dt.datetime, int]]) -> bool:
         """Take identities that nobody has; False, and nothing changed, if somebody has one of them."""
         try:

@@ -22,3 +22,16 @@ select tenant, correlation_id, source, id, queue, stage, attempt, error_code, de
 from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::int[], $8::text[],
             $9::text[], $10::bool[])
     as given (tenant, correlation_id, source, id, queue, stage, attempt, error_code, detail, parked);
+
+-- name: erase_events
+-- By the tenant, with which an index of each month begins: few events, as only those of a tenant of our own are erased.
+delete from fluxa.events
+where tenant = $1 and (id = any ($2::text[]) or received_at < clock_timestamp() - make_interval(secs => $3));
+
+-- name: erase_identities
+delete from fluxa.idempotency_keys
+where tenant = $1 and (id = any ($2::text[]) or received_at < clock_timestamp() - make_interval(secs => $3));
+
+-- name: erase_failures
+delete from fluxa.failures
+where tenant = $1 and (id = any ($2::text[]) or at < clock_timestamp() - make_interval(secs => $3));

@@ -4,13 +4,16 @@ import functools
 import re
 import secrets
 import time
-from typing import NewType
+from typing import Final, NewType
 
 CorrelationId = NewType("CorrelationId", str)
 """Follows one story through requests, queues and providers (spec PIPE-10)."""
 
 Tenant = NewType("Tenant", str)
 """Whose data it is; 1 to 63 characters of `a-z 0-9 _ -`."""
+
+SYNTHETIC: Final = Tenant("fluxa-synthetic")
+"""Whose events are those that Fluxa sends itself, to see whether all works. Nobody else is given this tenant."""
 
 _SAFE_CORRELATION_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?\Z")
@@ -63,3 +66,8 @@ def new_traceparent(correlation_id: str) -> str | None:
 def is_tenant(text: str) -> bool:
     """Whether the text can name a tenant."""
     return _TENANT.match(text) is not None
+
+
+def can_be_given(text: str) -> bool:
+    """Whether somebody can have a credential for a tenant of this name."""
+    return is_tenant(text) and text != SYNTHETIC

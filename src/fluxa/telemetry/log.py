@@ -137,7 +137,7 @@ class LogHook:
                 | c.WatermarkCleared()
             ):
                 self._watching(signal)
-            case c.AlarmTold() | c.FlagChanged():
+            case c.AlarmTold() | c.FlagChanged() | c.SyntheticChecked():
                 self._word(signal)
             case c.RedriveAdvanced():
                 self._redrive_advanced(signal)
@@ -148,13 +148,24 @@ class LogHook:
             case _:
                 assert_never(signal)
 
-    def _word(self, signal: c.AlarmTold | c.FlagChanged) -> None:
+    def _word(self, signal: c.AlarmTold | c.FlagChanged | c.SyntheticChecked) -> None:
         """What somebody is told, or has said."""
+        if isinstance(signal, c.SyntheticChecked):
+            self._synthetic(signal)
+            return
         if isinstance(signal, c.FlagChanged):
             self._logger.warning("flag changed", **dataclasses.asdict(signal))
             return
         tell = self._logger.warning if signal.notice in ("firing", "repeated", "unknown") else self._logger.info
         tell("alarm told", **dataclasses.asdict(signal))
+
+    def _synthetic(self, signal: c.SyntheticChecked) -> None:
+        """One that is well is told when it was not before, and by metrics else."""
+        fields = {"check": signal.check, "target": signal.target, "status": signal.result, "detail": signal.detail}
+        if signal.result != "ok":
+            self._logger.warning("synthetic check", **fields)
+        elif signal.changed:
+            self._logger.info("synthetic check", **fields)
 
     def _access(self, signal: c.TokenRefused | c.AuthenticationFailed | c.RefreshReused | c.RoleBindingChanged) -> None:
         match signal:

@@ -186,7 +186,7 @@ class Metrics:
                 self._hear_worker(signal)
             case c.RedriveAdvanced() | c.RedriveEnded() | c.RedrivesSeen():
                 self._hear_redrive(signal)
-            case c.ProbeFailed() | c.WatermarkExceeded() | c.StatementSlow():
+            case c.ProbeFailed() | c.WatermarkExceeded() | c.StatementSlow() | c.SyntheticChecked():
                 self._hear_watching(signal)
             case c.WatermarkCleared() | c.QueuePaused() | c.QueueResumed() | c.RoleBindingChanged() | c.FlagChanged():
                 pass  # these are gauges that are read when scraped, or rare enough for the log alone
@@ -203,7 +203,9 @@ class Metrics:
             case _:
                 assert_never(signal)
 
-    def _hear_watching(self, signal: c.ProbeFailed | c.WatermarkExceeded | c.StatementSlow) -> None:
+    def _hear_watching(
+        self, signal: c.ProbeFailed | c.WatermarkExceeded | c.StatementSlow | c.SyntheticChecked
+    ) -> None:
         match signal:
             case c.ProbeFailed():
                 self._count("fluxa_queue_probe_failures_total", 1, signal.queue, signal.probe)
@@ -211,6 +213,12 @@ class Metrics:
                 self._count("fluxa_queue_watermark_crossings_total", 1, signal.queue, signal.measure)
             case c.StatementSlow():
                 self._count("fluxa_slow_statements_total", 1, signal.statement)
+            case c.SyntheticChecked():
+                self._count("fluxa_synthetic_runs_total", 1, signal.check, signal.result)
+                if signal.duration_s is not None:
+                    self._observe("fluxa_synthetic_duration_seconds", signal.duration_s, signal.check)
+                for leg, seconds in signal.legs.items():
+                    self._observe("fluxa_synthetic_leg_seconds", seconds, leg)
 
     def _hear_redrive(self, signal: c.RedriveAdvanced | c.RedriveEnded | c.RedrivesSeen) -> None:
         match signal:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Stage:
     key: str
     ingest: Program
     orders: Program
+    mirror: Program
 
     def __init__(self, home: Path, url: str, settings: Mapping[str, str]) -> None:
         self.url = url
@@ -49,11 +51,13 @@ class Stage:
             "PYTHONPATH": os.pathsep.join((str(Path("src").absolute()), str(Path("tests").absolute()))),
         }
         self._life = AsyncExitStack()
+        self._watching: Program
 
     async def __aenter__(self) -> Self:
         await self.database.start()
         self._life.push_async_callback(self.database.stop)
-        made, station, query, self.ingest, self.orders, _ = await asyncio.gather(
+        self.mirror = await self.begin("query", port=MIRROR_PORT)  # before the station, which asks it from its start on
+        made, self._watching, query, self.ingest, self.orders, _ = await asyncio.gather(
             asyncio.to_thread(
                 fluxa, "apikey", "create", "--role", "admin", home=self.home, stdin=b"", **self._settings
             ),
@@ -65,17 +69,18 @@ class Stage:
         )
         assert made.returncode == 0, made.stderr
         self.key = made.stdout.split()[-1]
-        self.station, self.query = [await self._client(program) for program in (station, query)]
+        self.station, self.query = [await self._client(program) for program in (self._watching, query)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._watching.stop()  # first: that the others end is no fault
         await self._life.aclose()
 
-    async def begin(self, service: str, *args: str, build: str = "first") -> Program:
+    async def begin(self, service: str, *args: str, build: str = "first", port: int = 0) -> Program:
         """Begin a process of a build; it ends with the stage, or before."""
         settings = {**self._settings, "FLUXA_APP": f"{alarmed.__name__}:{build}"}
         program = await self._life.enter_async_context(
-            running(service, "--port", "0", *args, home=self.home, **settings)
+            running(service, "--port", str(port), *args, home=self.home, **settings)
         )
         await program.line(lambda line: '"event": "ready"' in line)
         return program
@@ -96,6 +101,15 @@ class Stage:
             httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30.0)
         )
 
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+MIRROR_PORT = _free_port()
+"""Of the process that synthetic checks ask: it comes back where it was."""
 
 Block = Callable[[Stage], AbstractAsyncContextManager[None]]
 
@@ -137,6 +151,14 @@ async def killed_process(stage: Stage) -> AsyncIterator[None]:
     await stage.ingest.stop(signal.SIGKILL)
     yield
     await stage.begin("ingest")
+
+
+@contextlib.asynccontextmanager
+async def closed_page(stage: Stage) -> AsyncIterator[None]:
+    """A process that somebody ends in good order, and that users need all the same."""
+    await stage.mirror.stop()
+    yield
+    stage.mirror = await stage.begin("query", port=MIRROR_PORT)
 
 
 @contextlib.asynccontextmanager
@@ -263,6 +285,7 @@ async def _terminated(query: "asyncio.Future[str]", connection: asyncpg.Connecti
 FAULTS = (
     (Fault(bad_build, {"ProcessorErrorRate": "", "DLQDepth": "orders"}, {"DLQDepth": "HandlerError"}),),
     (Fault(killed_process, {"ProcessSilent": "ingest"}, {"ProcessSilent": "silent for"}),),
+    (Fault(closed_page, {"SyntheticCheckFailed": "health"}, {"SyntheticCheckFailed": "no answer"}),),
     (Fault(missing_worker, {"QueueUnserved": "parcels"}, {"QueueUnserved": "1 messages"}),),
     (
         Fault(

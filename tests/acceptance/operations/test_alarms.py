@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from svix.webhooks import Webhook
 
-from acceptance.operations.faults import FAULTS, SINK, SINK_FILE, Fault, Stage
+from acceptance.operations.faults import FAULTS, MIRROR_PORT, SINK, SINK_FILE, Fault, Stage
 from fluxa.operations.alarms.rule import Measure, Rule
 from fluxa.operations.alarms.rules import RULES, Change, changed
 from fluxa.operations.alarms.samples import PERIOD_S
@@ -104,6 +104,10 @@ def _settings(url: str) -> dict[str, str]:
         "FLUXA_ALARM_PERIOD_S": str(_LOOK_S),
         "FLUXA_AUDIT_SINKS": json.dumps({SINK: {"kind": "file", "path": SINK_FILE}}),
         **dict.fromkeys(_CHECKS, "1"),
+        "FLUXA_SYNTHETIC_EVERY_S": "1",
+        "FLUXA_SYNTHETIC_CHECKS": "health",
+        "FLUXA_SYNTHETIC_TIMEOUT_S": "30",
+        "FLUXA_METRICS_TARGETS": f"127.0.0.1:{MIRROR_PORT}",
         "FLUXA_RUNBOOK_URL": "https://books.example",
     }
 

@@ -2,7 +2,7 @@
 
 import functools
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -17,9 +17,9 @@ from fluxa.kernel.ids import Tenant, uuid7
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.operations.alarms.evaluator import Evaluator, EvaluatorConfig
 from fluxa.operations.alarms.load import DatabaseLoad
-from fluxa.operations.alarms.measuring import Measures
+from fluxa.operations.alarms.measuring import Measures, nothing_done
 from fluxa.operations.alarms.notices import QUEUE, Delivery, Target, TargetKind, send_test
-from fluxa.operations.alarms.rule import Rule, Severity
+from fluxa.operations.alarms.rule import Reading, Rule, Severity
 from fluxa.operations.alarms.rules import RULES, Change, changed
 from fluxa.operations.alarms.samples import Samples
 from fluxa.operations.alarms.store import AlarmStore
@@ -41,6 +41,7 @@ from fluxa.telemetry.catalogue import Hook
 from fluxa.telemetry.metrics import Metrics
 from fluxa.web.routes import Route
 
+Synthetic = Callable[[], Awaitable[Sequence[Reading]]]
 _STOP_WITHIN_S = 5.0
 _HEARTBEAT = "heartbeat"
 _REST_MAX_S = 60.0
@@ -66,8 +67,12 @@ def alarm_store(settings: Settings, on: Ground) -> AlarmStore:
     return AlarmStore(on.database, tenant=Tenant(settings.default_tenant), audit=on.ledger)
 
 
-async def serve_alarms(on: Ground, at: Served, registry: Registry, reader: HealthReader) -> None:
+async def serve_alarms(
+    on: Ground, at: Served, registry: Registry, reader: HealthReader, *, synthetic: Synthetic = nothing_done
+) -> None:
     """Evaluate alarms and deliver what is told of them, until the process ends.
+
+    `synthetic` says what synthetic checks found, where they are done.
 
     Raises:
         FluxaError: `Configuration` for a target that cannot be used; an outage.
@@ -100,6 +105,7 @@ async def serve_alarms(on: Ground, at: Served, registry: Registry, reader: Healt
         expected=listed(settings.alarm_expected),
         cursors=Cursors(on.database),
         sinks=list(settings.audit_sinks),
+        synthetic=synthetic,
     )
     config = EvaluatorConfig(
         rules=alarm_rules(settings),

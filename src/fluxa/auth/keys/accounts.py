@@ -10,7 +10,7 @@ import msgspec
 from fluxa.auth.audit import Act, Audit
 from fluxa.auth.roles import Role
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.kernel.ids import Tenant, is_tenant
+from fluxa.kernel.ids import Tenant, can_be_given
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Row, Transaction
@@ -80,7 +80,7 @@ class ServiceAccounts:
         Raises:
             FluxaError: `InvalidRequest` for a tenant or name that is none; `Refused` for a taken name.
         """
-        if not is_tenant(tenant):
+        if not can_be_given(tenant):
             raise FluxaError(ErrorCode.INVALID_REQUEST, f"{tenant!r} cannot name a tenant.", pointer="/tenant")
         if not _NAME.match(name):
             raise FluxaError(

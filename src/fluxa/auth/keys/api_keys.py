@@ -17,7 +17,7 @@ from fluxa.auth.roles import Role
 from fluxa.auth.scopes import Scope
 from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.kernel.ids import Tenant, is_tenant
+from fluxa.kernel.ids import Tenant, can_be_given
 from fluxa.postgres import sql
 from fluxa.postgres.listen import notify
 from fluxa.postgres.pool import Database
@@ -305,7 +305,7 @@ class ApiKeys:
 
 
 def _check(tenant: str, name: str) -> None:
-    if not is_tenant(tenant):
+    if not can_be_given(tenant):
         raise FluxaError(
             ErrorCode.INVALID_REQUEST,
             f"{tenant!r} cannot name a tenant: 1 to 63 of a-z 0-9 _ -, beginning with a letter or digit.",

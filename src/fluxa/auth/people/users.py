@@ -13,7 +13,7 @@ from fluxa.auth.roles import Role
 from fluxa.auth.sessions import Sessions
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.kernel.ids import Tenant, is_tenant, uuid7
+from fluxa.kernel.ids import Tenant, can_be_given, uuid7
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Row, Transaction
@@ -71,7 +71,7 @@ class Users:
         Raises:
             FluxaError: `InvalidRequest` for a tenant, name or password that is none; `Refused` for a taken name.
         """
-        if not is_tenant(tenant):
+        if not can_be_given(tenant):
             raise FluxaError(ErrorCode.INVALID_REQUEST, f"{tenant!r} cannot name a tenant.", pointer="/tenant")
         form = normalised(name)
         check_new_password(password)

@@ -129,6 +129,7 @@ class AccessTokens:
             nbf=now_s,
             exp=now_s + int(ttl_s),
             jti=secrets.token_urlsafe(_ID_BYTES),
+            scopes=None if principal.scopes is None else sorted(principal.scopes),
         )
         token = jws.signed(json.encode(content), kid=kid, kind=claims.TYPE, private=private)
         if len(token) > jws.TOKEN_MAX_BYTES:

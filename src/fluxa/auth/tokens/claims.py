@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from fluxa.auth import scopes
 from fluxa.auth.principal import Kind, Principal
 from fluxa.auth.roles import Role
 from fluxa.auth.tokens.refusals import Refusal, RefusedTokenError
@@ -33,7 +34,7 @@ class Times(msgspec.Struct, frozen=True):
     iat: float | None = None
 
 
-class Claims(msgspec.Struct, frozen=True, kw_only=True):
+class Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What our own tokens say besides.
 
     Attributes:
@@ -48,6 +49,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
         nbf: when it begins.
         exp: when it ends.
         jti: names the token.
+        scopes: what it is narrowed to; None for all that the role may.
     """
 
     iss: str
@@ -61,10 +63,12 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     nbf: int
     exp: int
     jti: str
+    scopes: list[str] | None = None
 
     def principal(self) -> Principal:
         """The bearer."""
-        return Principal(Tenant(self.tenant), self.name, self.role, Kind.USER, self.sub, self.sid)
+        narrowed = scopes.stored(self.scopes)
+        return Principal(Tenant(self.tenant), self.name, self.role, Kind.USER, self.sub, self.sid, narrowed)
 
 
 _times = msgspec.json.Decoder(Times)

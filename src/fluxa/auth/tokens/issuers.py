@@ -18,7 +18,7 @@ from fluxa.auth.tokens.refusals import Refusal, RefusedTokenError
 from fluxa.kernel import json
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.kernel.ids import Tenant, is_tenant
+from fluxa.kernel.ids import Tenant, can_be_given
 from fluxa.telemetry.caches import CacheCount
 
 _NAME_MAX: Final = 200
@@ -224,7 +224,7 @@ def bearer_of(content: Mapping[str, Any], terms: IssuerTerms) -> Principal:
     roles = {terms.roles[one] for one in values if isinstance(one, str) and one in terms.roles}
     if not isinstance(subject, str) or not 0 < len(subject) <= _NAME_MAX:
         raise RefusedTokenError(Refusal.UNMAPPED)
-    if not isinstance(tenant, str) or not is_tenant(tenant) or len(roles) != 1:
+    if not isinstance(tenant, str) or not can_be_given(tenant) or len(roles) != 1:
         raise RefusedTokenError(Refusal.UNMAPPED)
     email = content.get("email")
     name = email if isinstance(email, str) and email.isprintable() and 0 < len(email) <= _NAME_MAX else subject

@@ -1,7 +1,7 @@
 """Makes readings for rules out of what is known of queues, processes, schedules, sinks and the database."""
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -56,6 +56,11 @@ class _Seen:
     increases: dict[float, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
 
+async def nothing_done() -> Sequence[Reading]:
+    """The readings of checks that are not done."""
+    return ()
+
+
 class Measures:
     """Looks at everything that rules look at.
 
@@ -69,6 +74,7 @@ class Measures:
         expected: services that must be heard of, whether they ever were or not.
         cursors: what of the audit log has arrived at sinks.
         sinks: those that it is sent to.
+        synthetic: what synthetic checks found, where any are done.
     """
 
     def __init__(
@@ -83,6 +89,7 @@ class Measures:
         cursors: Cursors,
         expected: Sequence[str] = (),
         sinks: Sequence[str] = (),
+        synthetic: Callable[[], Awaitable[Sequence[Reading]]] = nothing_done,
     ) -> None:
         self._samples = samples
         self._reader = reader
@@ -93,6 +100,7 @@ class Measures:
         self._expected = expected
         self._cursors = cursors
         self._sinks = sinks
+        self._synthetic = synthetic
 
     async def read(self, rules: Sequence[Rule]) -> Mapping[str, Found]:
         """The readings of each rule by its name; what fails is told there, and never raised."""
@@ -119,6 +127,8 @@ class Measures:
                 readings = gauged(await self._processes(seen), LEDGER_FAULTS)
             case Measure.TENANT_FAULTS:
                 readings = gauged(await self._processes(seen), TENANT_FAULTS)
+            case Measure.SYNTHETIC_FAILURES:
+                readings = await self._synthetic()
             case Measure.DATABASE_CPU:
                 load = seen.load = seen.load or await self._load.read()
                 readings = (Reading("", load.percent, "; ".join((load.how, *load.queries))),)

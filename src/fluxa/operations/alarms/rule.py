@@ -56,6 +56,8 @@ class Measure(enum.StrEnum):
     """Faults that the last check of the tenants' policies found; one reading, if there was one."""
     AUDIT_SINK_LAG = "audit_sink_lag"
     """Seconds for which the oldest entry of the audit log waits to arrive at a sink; a reading a sink."""
+    SYNTHETIC_FAILURES = "synthetic_failures"
+    """Targets at which a synthetic check has failed; a reading a check, where they are done."""
 
 
 _WORDS = {
@@ -73,6 +75,7 @@ _WORDS = {
     Measure.LEDGER_FAULTS: ("faults in the audit log", ""),
     Measure.TENANT_FAULTS: ("faults in policies", ""),
     Measure.AUDIT_SINK_LAG: ("lag", " s"),
+    Measure.SYNTHETIC_FAILURES: ("failing targets", ""),
 }
 """For people: what is found, and its unit."""
 
@@ -85,7 +88,7 @@ class Rule:
         name: CamelCase; the same in Fluxa and in Prometheus.
         title: what is the matter, in a few words.
         measure: what is looked at.
-        per: what a reading is of: `queue`, `service`, `schedule`, `sink`; empty if there is one reading only.
+        per: what a reading is of: `queue`, `service`, `schedule`, `sink`, `check`; empty if there is one reading only.
         threshold: the value beyond which it is bad.
         for_s: seconds for which it must be bad before it fires.
         severity: how soon somebody must look.
@@ -167,7 +170,7 @@ class Reading:
     """What was found of one subject.
 
     Attributes:
-        subject: of which queue, service, schedule or sink; empty where there is one only.
+        subject: of which queue, service, schedule, sink or check; empty where there is one only.
         value: in the measure's unit; None: it could not be found out, which is neither good nor bad.
         detail: more of it, for people; why, if it is not known.
     """

@@ -156,6 +156,21 @@ SERVICES = (
         runbook="process-silent",
         expression=_VALUE,
     ),
+    Rule(
+        name="SyntheticCheckFailed",
+        title="A synthetic check fails",
+        measure=Measure.SYNTHETIC_FAILURES,
+        per="check",
+        threshold=0.0,
+        for_s=0.0,
+        clear_after_s=0.0,
+        severity=Severity.CRITICAL,
+        cause="What users do does not work: a process is gone or not ready, or events are not taken, stored or found.",
+        first_action="Ask again and see where it ends: fluxa synthetic run CHECK. Look at the log of the process that "
+        "it names.",
+        runbook="synthetic-check-failed",
+        expression="count by (check) (min by (check, target) (fluxa_synthetic_success) == 0) > {threshold}",
+    ),
 )
 """How the processes and the database are."""
 

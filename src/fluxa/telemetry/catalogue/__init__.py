@@ -37,7 +37,7 @@ from fluxa.telemetry.catalogue.signals import (
     WatermarkExceeded,
     silent,
 )
-from fluxa.telemetry.catalogue.watching import StatementSlow
+from fluxa.telemetry.catalogue.watching import StatementSlow, SyntheticChecked
 from fluxa.telemetry.catalogue.work import (
     BreakerChanged,
     HandlersReturned,
@@ -95,6 +95,7 @@ __all__ = [
     "StageFinished",
     "StatementSlow",
     "Status",
+    "SyntheticChecked",
     "TokenRefused",
     "WatermarkCleared",
     "WatermarkExceeded",

@@ -227,6 +227,27 @@ METRICS: tuple[Metric, ...] = (
         "What caches were asked, by whether they had the answer: hit or miss",
         ("cache", "result"),
     ),
+    Metric(
+        "fluxa_synthetic_success",
+        Kind.GAUGE,
+        "1 where a synthetic check is well, 0 where it failed so often that it is believed; absent when unknown",
+        ("check", "target"),
+    ),
+    Metric(
+        "fluxa_synthetic_duration_seconds",
+        Kind.HISTOGRAM,
+        "Seconds a synthetic check took; of a canary until its event was read",
+        ("check",),
+        _OUTSIDE,
+    ),
+    Metric(
+        "fluxa_synthetic_leg_seconds",
+        Kind.HISTOGRAM,
+        "Seconds of a canary event's way: accept, store, read",
+        ("leg",),
+        _HTTP,
+    ),
+    Metric("fluxa_synthetic_runs_total", Kind.COUNTER, "Synthetic checks by what they found", ("check", "result")),
     Metric("fluxa_ledger_anchors_total", Kind.COUNTER, "Anchors of the audit log that were written"),
     Metric(
         "fluxa_ledger_faults",

@@ -11,7 +11,7 @@ from fluxa.telemetry.catalogue.alarms import AlarmTold
 from fluxa.telemetry.catalogue.audit import ActRecorded, IntegrityChecked, LedgerAnchored, LedgerSent
 from fluxa.telemetry.catalogue.flags import FlagChanged
 from fluxa.telemetry.catalogue.identity import RefreshReused, TokenRefused
-from fluxa.telemetry.catalogue.watching import StatementSlow
+from fluxa.telemetry.catalogue.watching import OfWatching
 from fluxa.telemetry.catalogue.work import (
     BreakerChanged,
     HandlersReturned,
@@ -380,7 +380,7 @@ Signal = (
     | ScheduleRan
     | TokenRefused
     | ActRecorded
-    | StatementSlow
+    | OfWatching
     | AuthenticationFailed
     | LedgerAnchored
     | IntegrityChecked

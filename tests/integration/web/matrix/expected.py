@@ -168,6 +168,8 @@ EXPECTED: dict[str, dict[str, Row]] = {
         "silences_list": _ours("GET /api/alarm-silences", 200, SEE, "alarms:read"),
         "silences_create": _ours("POST /api/alarm-silences", 400, RUN, "alarms:write"),
         "silences_end": _ours("POST /api/alarm-silences/{silence_id}/end", 404, RUN, "alarms:write"),
+        "synthetic_list": _ours("GET /api/synthetic", 200, SEE, "alarms:read"),
+        "synthetic_history": _ours("GET /api/synthetic/history", 200, SEE, "alarms:read"),
         "process_queues": Row("POST /process-queues", CRON, 200),
     },
 }

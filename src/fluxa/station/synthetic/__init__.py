@@ -1,0 +1,1 @@
+"""Synthetic checks over HTTP: how they stand, and what they found before."""
