@@ -27,6 +27,7 @@ from fluxa.queue.registry import Registry
 
 LEDGER_FAULTS, TENANT_FAULTS = "ledger_faults", "tenant_faults"
 """Gauges that the processes write which verify the ledger and check the policies."""
+_GAUGES = {Measure.LEDGER_FAULTS: LEDGER_FAULTS, Measure.TENANT_FAULTS: TENANT_FAULTS}
 _ALIVE_S = 3 * PERIOD_S
 
 
@@ -123,10 +124,8 @@ class Measures:
                 readings = counted(rule, seen.increases[rule.window_s])
             case Measure.SILENT_PROCESS:
                 readings = silent(await self._processes(seen), self._expected)
-            case Measure.LEDGER_FAULTS:
-                readings = gauged(await self._processes(seen), LEDGER_FAULTS)
-            case Measure.TENANT_FAULTS:
-                readings = gauged(await self._processes(seen), TENANT_FAULTS)
+            case Measure.LEDGER_FAULTS | Measure.TENANT_FAULTS:
+                readings = gauged(await self._processes(seen), _GAUGES[rule.measure])
             case Measure.SYNTHETIC_FAILURES:
                 readings = await self._synthetic()
             case Measure.DATABASE_CPU:
