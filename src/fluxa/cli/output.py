@@ -2,8 +2,8 @@
 
 import datetime as dt
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Annotated
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -13,6 +13,8 @@ from rich.table import Table
 from fluxa.apps import settings
 from fluxa.cli.errors import stderr
 from fluxa.kernel import json
+
+T = TypeVar("T")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 """The option that every command has which prints data."""
@@ -43,6 +45,32 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
         stdout().print(table)
     else:
         stderr().print(empty)
+
+
+def print_list(
+    found: Iterable[T],
+    columns: Sequence[str],
+    row: Callable[[T], Sequence[object]],
+    *,
+    empty: str,
+    as_json: bool,
+    facts: Callable[[T], object] | None = None,
+) -> None:
+    """What was found: for programs one JSON value a line, for people a table.
+
+    Args:
+        found: what there is to show.
+        columns: of the table.
+        row: its cells for one.
+        empty: said instead of a table without rows.
+        as_json: whether it is for programs.
+        facts: what programs are told of one; itself, if not given.
+    """
+    if as_json:
+        for one in found:
+            print_json(one if facts is None else facts(one))
+        return
+    print_table(columns, (row(one) for one in found), empty=empty)
 
 
 def moment(value: dt.datetime | None) -> str:

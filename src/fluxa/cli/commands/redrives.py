@@ -37,29 +37,24 @@ def list_tasks(
     """List redrives, newest first."""
     states = _OPEN if unfinished else ()
     tasks = asyncio.run(_ask(output.effective(context).settings, lambda of: of.list(queue_name, states, limit=limit)))
-    if as_json:
-        for task in tasks:
-            output.print_json(task)
-        return
-    output.print_table(
+    output.print_list(
+        tasks,
         ("redrive", "queue", "state", "letters", "moved", "refused", "quarantined", "gone", "rate", "by", "ordered"),
-        (
-            (
-                task.redrive_id,
-                task.queue,
-                task.state,
-                f"{task.handled}/{task.total}",
-                task.moved,
-                task.refused,
-                task.quarantined,
-                task.gone,
-                f"{task.rate_per_s:g}/s" if task.rate_per_s else "",
-                task.created_by,
-                output.moment(task.created_at),
-            )
-            for task in tasks
+        lambda task: (
+            task.redrive_id,
+            task.queue,
+            task.state,
+            f"{task.handled}/{task.total}",
+            task.moved,
+            task.refused,
+            task.quarantined,
+            task.gone,
+            f"{task.rate_per_s:g}/s" if task.rate_per_s else "",
+            task.created_by,
+            output.moment(task.created_at),
         ),
         empty="There are no such redrives. Order one: fluxa dlq redrive",
+        as_json=as_json,
     )
 
 

@@ -47,14 +47,12 @@ def put(
 def list_schemas(context: typer.Context, as_json: output.AsJson = False) -> None:
     """List the types that have a schema."""
     schemas = asyncio.run(_call(output.effective(context).settings, "GET", None))["schemas"]
-    if as_json:
-        for schema in schemas:
-            output.print_json(schema)
-        return
-    output.print_table(
+    output.print_list(
+        schemas,
         ("type", "version", "registered"),
-        ((one["type"], one["version"], one["updated_at"][:19]) for one in schemas),
+        lambda one: (one["type"], one["version"], one["updated_at"][:19]),
         empty="No type has a schema.",
+        as_json=as_json,
     )
 
 

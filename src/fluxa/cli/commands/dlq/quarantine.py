@@ -30,25 +30,20 @@ def list_messages(
 ) -> None:
     """List what is in quarantine, first found first."""
     held = asyncio.run(_list(output.effective(context).settings, queue_name, limit))
-    if as_json:
-        for one in held:
-            output.print_json(one)
-        return
-    output.print_table(
+    output.print_list(
+        held,
         ("id", "queue", "dead letter", "code", "found", "redrive", "reason"),
-        (
-            (
-                one.quarantine_id,
-                one.queue,
-                one.message_id,
-                one.code,
-                output.moment(one.found_at),
-                one.redrive_id,
-                one.reason,
-            )
-            for one in held
+        lambda one: (
+            one.quarantine_id,
+            one.queue,
+            one.message_id,
+            one.code,
+            output.moment(one.found_at),
+            one.redrive_id,
+            one.reason,
         ),
         empty="Nothing is in quarantine.",
+        as_json=as_json,
     )
 
 

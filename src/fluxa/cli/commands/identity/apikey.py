@@ -9,7 +9,7 @@ import typer
 
 from fluxa.apps.database import migrated
 from fluxa.apps.settings import Settings
-from fluxa.auth.keys.api_keys import OVERLAP_S, ApiKeys, NewApiKey
+from fluxa.auth.keys.api_keys import OVERLAP_S, ApiKey, ApiKeys, NewApiKey
 from fluxa.auth.roles import Role
 from fluxa.auth.scopes import GRANTED
 from fluxa.cli import output
@@ -88,35 +88,29 @@ def list_keys(
     """Show all keys, without their secrets."""
     settings = output.effective(context).settings
 
-    async def find() -> list[tuple[object, ...]]:
+    async def find() -> list[ApiKey]:
         async with _keys(settings) as keys:
-            found = await keys.list(tenant)
-        if as_json:
-            for key in found:
-                output.print_json(key)
-            return []
-        return [
-            (
-                key.key_id,
-                key.tenant,
-                key.role,
-                "all" if key.scopes is None else " ".join(key.scopes),
-                key.account,
-                key.name,
-                output.moment(key.created_at),
-                output.moment(key.last_used_at),
-                output.moment(key.expires_at),
-                output.moment(key.old_until),
-                output.moment(key.revoked_at),
-            )
-            for key in found
-        ]
+            return await keys.list(tenant)
 
-    rows = asyncio.run(find())
-    if as_json:
-        return
     columns = ("key", "tenant", "role", "scopes", "account", "name", "made", "used", "expires", "overlap", "revoked")
-    output.print_table(columns, rows, empty="There are no keys. Make one: fluxa apikey create")
+    empty = "There are no keys. Make one: fluxa apikey create"
+    output.print_list(asyncio.run(find()), columns, _cells, empty=empty, as_json=as_json)
+
+
+def _cells(key: ApiKey) -> tuple[object, ...]:
+    return (
+        key.key_id,
+        key.tenant,
+        key.role,
+        "all" if key.scopes is None else " ".join(key.scopes),
+        key.account,
+        key.name,
+        output.moment(key.created_at),
+        output.moment(key.last_used_at),
+        output.moment(key.expires_at),
+        output.moment(key.old_until),
+        output.moment(key.revoked_at),
+    )
 
 
 @app.command()

@@ -65,24 +65,19 @@ def list_accounts(
             return await accounts.list(tenant)
 
     found = asyncio.run(find())
-    if as_json:
-        for one in found:
-            output.print_json(one)
-        return
-    output.print_table(
+    output.print_list(
+        found,
         ("name", "tenant", "role", "disabled", "made", "changed"),
-        (
-            (
-                one.name,
-                one.tenant,
-                one.role,
-                "yes" if one.disabled else "",
-                output.moment(one.created_at),
-                output.moment(one.changed_at),
-            )
-            for one in found
+        lambda one: (
+            one.name,
+            one.tenant,
+            one.role,
+            "yes" if one.disabled else "",
+            output.moment(one.created_at),
+            output.moment(one.changed_at),
         ),
         empty="There are none. Make one: fluxa service-account create NAME",
+        as_json=as_json,
     )
 
 

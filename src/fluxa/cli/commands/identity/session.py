@@ -22,24 +22,19 @@ Name = Annotated[str, typer.Argument(help="The user's e-mail address.")]
 def list_sessions(context: typer.Context, name: Name, as_json: output.AsJson = False) -> None:
     """Show the live sessions of a user, newest first."""
     sessions = asyncio.run(_list(output.effective(context).settings, name))
-    if as_json:
-        for session in sessions:
-            output.print_json(session)
-        return
-    output.print_table(
+    output.print_list(
+        sessions,
         ("session", "from", "client", "begun", "used", "ends"),
-        (
-            (
-                session.session_id,
-                session.address,
-                session.agent,
-                output.moment(session.created_at),
-                output.moment(session.seen_at),
-                output.moment(session.expires_at),
-            )
-            for session in sessions
+        lambda session: (
+            session.session_id,
+            session.address,
+            session.agent,
+            output.moment(session.created_at),
+            output.moment(session.seen_at),
+            output.moment(session.expires_at),
         ),
         empty=f"{name} has no live session.",
+        as_json=as_json,
     )
 
 

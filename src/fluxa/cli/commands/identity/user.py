@@ -55,25 +55,20 @@ def list_users(
         return await at.users.list(tenant, limit=limit)
 
     users = _run(output.effective(context).settings, work)
-    if as_json:
-        for user in users:
-            output.print_json(user)
-        return
-    output.print_table(
+    output.print_list(
+        users,
         ("name", "tenant", "role", "disabled", "made", "last login", "id"),
-        (
-            (
-                user.name,
-                user.tenant,
-                user.role,
-                "yes" if user.disabled else "",
-                output.moment(user.created_at),
-                output.moment(user.login_at),
-                user.user_id,
-            )
-            for user in users
+        lambda user: (
+            user.name,
+            user.tenant,
+            user.role,
+            "yes" if user.disabled else "",
+            output.moment(user.created_at),
+            output.moment(user.login_at),
+            user.user_id,
         ),
         empty="There are no users. Make one: fluxa user create NAME --role admin",
+        as_json=as_json,
     )
 
 

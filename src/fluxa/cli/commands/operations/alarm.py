@@ -136,17 +136,19 @@ def silences(
 ) -> None:
     """Show what is silenced, by whom and why."""
     found = _with_store(context, lambda store: store.silences(ended=ended))
-    if as_json:
-        for one in found:
-            output.print_json(one)
-        return
-    output.print_table(
+    output.print_list(
+        found,
         ("silence", "alarm", "subject", "until", "by", "reason"),
-        (
-            (one.silence_id, one.alarm or "all", one.subject or "all", output.moment(one.ends_at), one.by, one.reason)
-            for one in found
+        lambda one: (
+            one.silence_id,
+            one.alarm or "all",
+            one.subject or "all",
+            output.moment(one.ends_at),
+            one.by,
+            one.reason,
         ),
         empty="Nothing is silenced.",
+        as_json=as_json,
     )
 
 
@@ -163,23 +165,19 @@ def rules(
         # JSON is YAML, and a rules file is YAML.
         output.print_json(prometheus(found, runbook_url=settings.runbook_url))
         return
-    if as_json:
-        for rule in found:
-            output.print_json(_rule(rule))
-        return
-    output.print_table(
+    output.print_list(
+        found,
         ("alarm", "severity", "fires when", "runbook", "first action"),
-        (
-            (
-                rule.name if rule.enabled else f"{rule.name} (off)",
-                rule.severity,
-                alarm_words.condition(rule),
-                rule.runbook,
-                rule.first_action,
-            )
-            for rule in found
+        lambda rule: (
+            rule.name if rule.enabled else f"{rule.name} (off)",
+            rule.severity,
+            alarm_words.condition(rule),
+            rule.runbook,
+            rule.first_action,
         ),
         empty="There are no alarms.",
+        as_json=as_json,
+        facts=_rule,
     )
 
 

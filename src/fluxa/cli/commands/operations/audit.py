@@ -131,14 +131,13 @@ def export(
 def anchor(context: typer.Context, tenant: OneOrAll = None, as_json: output.AsJson = False) -> None:
     """Keep the ends of the log outside of the database now; the station does so every audit_anchor_period_s."""
     heads = asyncio.run(_anchor(output.effective(context).settings, tenant))
-    if as_json:
-        for head in heads:
-            output.print_json({"tenant": head.tenant, "number": head.number, "hash": head.hash.hex(), "at": head.at})
-        return
-    output.print_table(
+    output.print_list(
+        heads,
         ("tenant", "entry", "hash"),
-        ((head.tenant, head.number, head.hash.hex()) for head in heads),
+        lambda head: (head.tenant, head.number, head.hash.hex()),
         empty="The audit log has no entries yet.",
+        as_json=as_json,
+        facts=lambda head: {"tenant": head.tenant, "number": head.number, "hash": head.hash.hex(), "at": head.at},
     )
 
 

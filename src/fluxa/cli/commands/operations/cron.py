@@ -32,26 +32,22 @@ Name = Annotated[str, typer.Argument(metavar="SCHEDULE", help="As fluxa cron lis
 def list_schedules(context: typer.Context, as_json: output.AsJson = False) -> None:
     """Show all schedules, when each is due, and how its last run went."""
     found = asyncio.run(_all(output.effective(context).settings))
-    if as_json:
-        for standing in found:
-            output.print_json(_facts(standing))
-        return
-    output.print_table(
+    output.print_list(
+        found,
         ("schedule", "when", "zone", "queue", "next", "last", "result", "by"),
-        (
-            (
-                standing.schedule.name,
-                standing.schedule.expression,
-                standing.schedule.timezone,
-                standing.schedule.queue,
-                output.moment(standing.next_at) if standing.enabled else "disabled",
-                output.moment(standing.last_due_at),
-                standing.last_status,
-                standing.declared_by or standing.changed_by,
-            )
-            for standing in found
+        lambda standing: (
+            standing.schedule.name,
+            standing.schedule.expression,
+            standing.schedule.timezone,
+            standing.schedule.queue,
+            output.moment(standing.next_at) if standing.enabled else "disabled",
+            output.moment(standing.last_due_at),
+            standing.last_status,
+            standing.declared_by or standing.changed_by,
         ),
         empty='There are no schedules. Add one: fluxa cron add NAME "0 9 * * 1" --queue QUEUE',
+        as_json=as_json,
+        facts=_facts,
     )
 
 
@@ -128,25 +124,20 @@ def history(
 ) -> None:
     """List runs, latest first."""
     runs = asyncio.run(_history(output.effective(context).settings, name, status, limit))
-    if as_json:
-        for run in runs:
-            output.print_json(run)
-        return
-    output.print_table(
+    output.print_list(
+        runs,
         ("schedule", "due", "result", "record", "at", "worker", "detail"),
-        (
-            (
-                run.name,
-                output.moment(run.due_at),
-                run.status,
-                run.record_id,
-                output.moment(run.started_at),
-                run.worker,
-                run.detail,
-            )
-            for run in runs
+        lambda run: (
+            run.name,
+            output.moment(run.due_at),
+            run.status,
+            run.record_id,
+            output.moment(run.started_at),
+            run.worker,
+            run.detail,
         ),
         empty="Nothing was run yet.",
+        as_json=as_json,
     )
 
 
@@ -167,14 +158,13 @@ def next_times(
         if standing.enabled and name in (None, standing.schedule.name)
         for due_at in itertools.islice(_from(standing), count)
     )
-    if as_json:
-        for due_at, schedule in rows:
-            output.print_json({"schedule": schedule, "due_at": due_at})
-        return
-    output.print_table(
+    output.print_list(
+        rows,
         ("due", "schedule"),
-        ((output.moment(due_at), schedule) for due_at, schedule in rows),
+        lambda one: (output.moment(one[0]), one[1]),
         empty="No schedule is enabled.",
+        as_json=as_json,
+        facts=lambda one: {"schedule": one[1], "due_at": one[0]},
     )
 
 

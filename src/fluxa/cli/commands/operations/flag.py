@@ -27,14 +27,12 @@ Reason = Annotated[str, typer.Option(help="Why; it is shown beside the flag.")]
 def list_flags(context: typer.Context, as_json: output.AsJson = False) -> None:
     """List Fluxa's own flags, and those that somebody has set."""
     found = _run(output.effective(context).settings, lambda flags: flags.all())
-    if as_json:
-        for flag in found:
-            output.print_json(flag)
-        return
-    output.print_table(
+    output.print_list(
+        found,
         ("flag", "is", "set by", "at", "why", "what it does"),
-        ((one.name, _word(one), one.changed_by, _at(one), one.reason, one.about) for one in found),
+        lambda one: (one.name, _word(one), one.changed_by, output.moment(one.changed_at), one.reason, one.about),
         empty="There are no flags.",
+        as_json=as_json,
     )
 
 
@@ -68,10 +66,6 @@ def _turn(context: typer.Context, flag: str, reason: str, *, is_on: bool, as_jso
 
 def _word(flag: FlagView) -> str:
     return "on" if flag.is_on else "off"
-
-
-def _at(flag: FlagView) -> str:
-    return "" if flag.changed_at is None else output.moment(flag.changed_at)
 
 
 def _run(settings: Settings, work: Callable[[Flags], Awaitable[T]]) -> T:

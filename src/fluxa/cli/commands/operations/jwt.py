@@ -28,24 +28,19 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Keys that si
 def list_keys(context: typer.Context, as_json: output.AsJson = False) -> None:
     """Show all keys: the next, the active, those retiring and those retired."""
     keys = _run(output.effective(context).settings, lambda keys: keys.all())
-    if as_json:
-        for key in keys:
-            output.print_json(key)
-        return
-    output.print_table(
+    output.print_list(
+        keys,
         ("key", "state", "algorithm", "signs from", "signs until", "verifies until"),
-        (
-            (
-                key.kid,
-                key.state,
-                key.algorithm,
-                output.moment(key.signs_from),
-                output.moment(key.signs_until),
-                output.moment(key.retired_at or key.verifies_until),
-            )
-            for key in keys
+        lambda key: (
+            key.kid,
+            key.state,
+            key.algorithm,
+            output.moment(key.signs_from),
+            output.moment(key.signs_until),
+            output.moment(key.retired_at or key.verifies_until),
         ),
         empty="There are no keys yet: the first is made with the first access token, or by fluxa jwt rotate",
+        as_json=as_json,
     )
 
 

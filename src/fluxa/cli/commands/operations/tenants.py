@@ -33,15 +33,13 @@ def check(context: typer.Context, as_json: output.AsJson = False) -> None:
     Exit code 1 if anything is found.
     """
     found = asyncio.run(_check(output.effective(context).settings))
-    if as_json:
-        for one in found:
-            output.print_json(one)
-    else:
-        output.print_table(
-            ("kind", "what", "detail", "what to do"),
-            ((one.kind, one.what, one.detail, one.action) for one in found),
-            empty="Tenants are kept apart, and none is locked out.",
-        )
+    output.print_list(
+        found,
+        ("kind", "what", "detail", "what to do"),
+        lambda one: (one.kind, one.what, one.detail, one.action),
+        empty="Tenants are kept apart, and none is locked out.",
+        as_json=as_json,
+    )
     if found:
         stderr().print(f"{len(found)} found.")
         raise typer.Exit(FAILED)
