@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fluxa.apps.serving.ground import Ground
 from fluxa.apps.serving.observe import Telemetry
-from fluxa.apps.serving.rotation import Rotation, Use
+from fluxa.apps.serving.rotation import Rotation
 from fluxa.apps.settings import Settings, listed
 from fluxa.apps.settings.tables.external import ExternalQueue
 from fluxa.kernel.clock import Clock, SystemClock
@@ -243,7 +243,7 @@ async def external_queues(
             dedupe_s=given.dedupe_s,
         )
         if rotation is not None:
-            rotation.on_change(["external_queues"], _delivering(queue, endpoint, breaker))
+            _renew(rotation, queue, endpoint, breaker)
     return found
 
 
@@ -262,13 +262,12 @@ def _endpoint_config(queue: str, given: ExternalQueue, breaker: BreakerPolicy) -
     )
 
 
-def _delivering(queue: str, endpoint: SignedEndpoint, breaker: BreakerPolicy) -> Use:
-    async def use(settings: Settings) -> None:
-        given = settings.external_queues.get(queue)
-        if given is not None:  # what is in flight still goes where it went
-            endpoint.use(_endpoint_config(queue, given, breaker))
-
-    return use
+def _renew(rotation: Rotation, queue: str, endpoint: SignedEndpoint, breaker: BreakerPolicy) -> None:
+    rotation.on_row(
+        "external_queues",
+        lambda settings: settings.external_queues.get(queue),
+        lambda given: endpoint.use(_endpoint_config(queue, given, breaker)),  # what is in flight goes where it went
+    )
 
 
 def object_store(settings: Settings, rotation: Rotation | None = None) -> ObjectStore:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 
 from fluxa.apps.engines import Served
+from fluxa.apps.operations.endpoints import open_endpoint, renewing
 from fluxa.apps.serving.ground import Ground
 from fluxa.apps.serving.rotation import Rotation
 from fluxa.apps.settings import Settings, listed
@@ -26,7 +27,7 @@ from fluxa.operations.alarms.store import AlarmStore
 from fluxa.operations.cron.schedules import Schedules
 from fluxa.operations.ledger.sinks.cursors import Cursors
 from fluxa.providers.http_endpoint import Parcel
-from fluxa.providers.vendors.http_endpoint import EndpointConfig, SignedEndpoint
+from fluxa.providers.vendors.http_endpoint import SignedEndpoint
 from fluxa.providers.vendors.smtp import SmtpConfig, SmtpMailer
 from fluxa.queue.health.reports import Reporter, worker_id
 from fluxa.queue.health.snapshot import HealthReader
@@ -152,16 +153,8 @@ async def open_targets(
 
 
 def _renew(rotation: Rotation | None, name: str, use: Callable[[AlarmTarget], None]) -> None:
-    """Hand a target what the settings say of it whenever that changes, as long as they name it."""
-    if rotation is None:
-        return
-
-    async def hand(settings: Settings) -> None:
-        given = settings.alarm_targets.get(name)
-        if given is not None:
-            use(given)
-
-    rotation.on_change(["alarm_targets"], hand)
+    if rotation is not None:
+        rotation.on_row("alarm_targets", lambda settings: settings.alarm_targets.get(name), use)
 
 
 def _mailer(name: str, given: AlarmTarget, clock: Clock, rotation: Rotation | None) -> SmtpMailer:
@@ -188,23 +181,10 @@ def _mail_config(name: str, given: AlarmTarget) -> SmtpConfig:
 async def _opened(
     life: Lifetime, name: str, given: AlarmTarget, *, clock: Clock, hook: Hook, rotation: Rotation | None
 ) -> SignedEndpoint:
-    endpoint = SignedEndpoint(_endpoint_config(name, given), clock=clock, hook=hook, chance=random.random)
-    await life.start(endpoint)
-    _renew(rotation, name, lambda new: endpoint.use(_endpoint_config(name, new)))
+    labelled, guard = f"alarm_{name}", GuardPolicy(breaker=BreakerPolicy(rest_max_s=_REST_MAX_S))
+    endpoint = await open_endpoint(life, labelled, given, guard, clock=clock, hook=hook)
+    _renew(rotation, name, renewing(labelled, endpoint, guard))
     return endpoint
-
-
-def _endpoint_config(name: str, given: AlarmTarget) -> EndpointConfig:
-    return EndpointConfig(
-        name=f"alarm_{name}",
-        url=given.url,
-        bearer=given.bearer,
-        secrets=given.secrets,
-        timeout_s=given.timeout_s,
-        allow_private=given.allow_private,
-        ca_file=given.ca_file,
-        guard=GuardPolicy(breaker=BreakerPolicy(rest_max_s=_REST_MAX_S)),
-    )
 
 
 async def _watchdogs(

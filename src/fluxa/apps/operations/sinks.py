@@ -3,9 +3,8 @@
 import random
 from typing import assert_never
 
+from fluxa.apps.operations.endpoints import open_endpoint, renewing
 from fluxa.apps.serving.ground import Ground
-from fluxa.apps.serving.rotation import Use
-from fluxa.apps.settings import Settings
 from fluxa.apps.settings.tables.sinks import AuditSink
 from fluxa.operations.ledger.sinks import Sink, SinkKind
 from fluxa.operations.ledger.sinks.cursors import Cursors
@@ -13,7 +12,6 @@ from fluxa.operations.ledger.sinks.files import FileSink
 from fluxa.operations.ledger.sinks.posting import HttpSink
 from fluxa.operations.ledger.sinks.sending import Sending, SendingConfig
 from fluxa.operations.ledger.sinks.syslog import SyslogSink
-from fluxa.providers.vendors.http_endpoint import EndpointConfig, SignedEndpoint
 from fluxa.providers.vendors.syslog import Protocol, SyslogConfig, SyslogSender
 from fluxa.queue.health.reports import worker_id
 from fluxa.resilience import GuardPolicy
@@ -49,11 +47,10 @@ async def _sink(on: Ground, name: str, given: AuditSink) -> Sink:
                 stamp=lambda: on.clock.now().strftime("%Y%m%dT%H%M%SZ"),
             )
         case SinkKind.HTTP:
-            endpoint = SignedEndpoint(
-                _endpoint_config(name, given), clock=on.clock, hook=on.told.hook, chance=random.random
-            )
-            await on.life.start(endpoint)
-            on.rotation.on_change(["audit_sinks"], _renewing(name, endpoint))
+            labelled, guard = f"audit_{name}", GuardPolicy()
+            endpoint = await open_endpoint(on.life, labelled, given, guard, clock=on.clock, hook=on.told.hook)
+            renew = renewing(labelled, endpoint, guard)
+            on.rotation.on_row("audit_sinks", lambda settings: settings.audit_sinks.get(name), renew)
             return HttpSink(endpoint)
         case SinkKind.SYSLOG:
             config = SyslogConfig(
@@ -68,30 +65,6 @@ async def _sink(on: Ground, name: str, given: AuditSink) -> Sink:
             return SyslogSink(SyslogSender(config))
         case _:
             assert_never(kind)
-
-
-def _endpoint_config(name: str, given: AuditSink) -> EndpointConfig:
-    return EndpointConfig(
-        name=f"audit_{name}",
-        url=given.url,
-        bearer=given.bearer,
-        secrets=given.secrets,
-        timeout_s=given.timeout_s,
-        allow_private=given.allow_private,
-        ca_file=given.ca_file,
-        guard=GuardPolicy(),
-    )
-
-
-def _renewing(name: str, endpoint: SignedEndpoint) -> Use:
-    """Let a sink go on with its new URL, bearer and secrets; one that is named anew waits for a restart."""
-
-    async def use(settings: Settings) -> None:
-        given = settings.audit_sinks.get(name)
-        if given is not None:
-            endpoint.use(_endpoint_config(name, given))
-
-    return use
 
 
 class SinkGauges:

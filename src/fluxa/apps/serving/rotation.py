@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fluxa.apps.settings import Settings, with_secrets
 from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.telemetry.log import Logger
+
+T = TypeVar("T")
 
 Use = Callable[[Settings], Awaitable[None]]
 """Works with these settings from now on. If it raises, it works with what it had, and is asked again."""
@@ -75,6 +78,24 @@ class Rotation:
     def on_change(self, names: Sequence[str], use: Use) -> None:
         """Call this with the settings whenever one of these has changed."""
         self._holders.append(_Holder(tuple(names), use, self._settings))
+
+    def on_row(self, setting: str, find: Callable[[Settings], T | None], use: Callable[[T], None]) -> None:
+        """Call this with what a table of the settings says of one thing whenever that table has changed.
+
+        What they name no more goes on as it is, and what they name anew waits for a restart.
+
+        Args:
+            setting: the table's.
+            find: what it says of the one thing; None: nothing.
+            use: lets it be so.
+        """
+
+        async def hand(settings: Settings) -> None:
+            given = find(settings)
+            if given is not None:
+                use(given)
+
+        self.on_change([setting], hand)
 
     async def start(self) -> None:
         """Begin to look, where there is anything to look at."""
