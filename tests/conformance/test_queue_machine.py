@@ -3,14 +3,11 @@
 import asyncio
 import datetime as dt
 import json
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import asyncpg
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -18,17 +15,16 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 from typing_extensions import override
 
 from aws.queues import SqsHarness
 from fluxa.kernel.errors import ErrorCode
-from fluxa.postgres.pool import Database, PoolConfig
 from fluxa.queue.backend import DeadLetterFilter, Delivery, Envelope, KeyRule, QueueBackend, Settlement
 from fluxa.queue.outcome import DONE, Dead, Outcome, Retry, Snooze
 from fluxa.queue.record import DeadLetter, Record
-from making.queue_model import Item, Message, Model
+from making.machines.driving import drive, own_database
+from making.machines.queue_model import Item, Message, Model
 from making.queues import MemoryHarness, PgmqHarness
 
 T = TypeVar("T")
@@ -43,6 +39,8 @@ _GROUPS = st.sampled_from(["a", "a", "b", "c", None])
 _LEASE_S, _DELAY_S = 3000.0, 1000.0
 _KINDS = st.sampled_from(["done", "done", "retry", "retry later", "dead", "permanent", "snooze", "snooze later"])
 _PICK = st.integers(0, 10_000)
+STEPS = 40
+"""How many a machine takes."""
 _ALL = DeadLetterFilter()
 Harness = MemoryHarness | PgmqHarness | SqsHarness
 
@@ -279,20 +277,6 @@ def _apart(chosen: list[tuple[Delivery, Message]]) -> list[tuple[Delivery, Messa
     return list({message.key: (delivery, message) for delivery, message in chosen}.values())
 
 
-def _drive(machine: Callable[[], QueueMachine], examples: int) -> None:
-    # Hypothesis calls what it is given, and says it wants a class.
-    run_state_machine_as_test(cast("type[RuleBasedStateMachine]", machine), settings=_settings(examples))
-
-
-def _settings(examples: int) -> settings:
-    return settings(
-        max_examples=examples,
-        stateful_step_count=40,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-
-
 @pytest.mark.req("QUEUE-1", "QUEUE-3", "QUEUE-5", "QUEUE-8", "QUEUE-9")
 @pytest.mark.parametrize("queue", _RULES)
 def test_the_twin_in_memory_does_what_the_model_does(queue: str) -> None:
@@ -302,18 +286,13 @@ def test_the_twin_in_memory_does_what_the_model_does(queue: str) -> None:
         return harness
 
     with asyncio.Runner() as runner:
-        _drive(lambda: QueueMachine(runner.run, fresh, queue), 80)
+        drive(lambda: QueueMachine(runner.run, fresh, queue), examples=80, steps=STEPS)
 
 
 @pytest.mark.req("QUEUE-1", "QUEUE-3", "QUEUE-5", "QUEUE-8", "QUEUE-9")
 @pytest.mark.parametrize("queue", _RULES)
 def test_pgmq_does_what_the_model_does(postgres_server: str, queue: str) -> None:
-    name = f"machine_{uuid.uuid4().hex[:12]}"
-    with asyncio.Runner() as runner:
-        admin = runner.run(asyncpg.connect(postgres_server.format("postgres")))
-        runner.run(admin.execute(f"create database {name} template fluxa_template"))
-        database = Database(PoolConfig(url=postgres_server.format(name)))
-        runner.run(database.start())
+    with own_database(postgres_server) as (runner, database):
 
         async def fresh() -> Harness:
             harness = PgmqHarness(database, _KEYS)
@@ -321,9 +300,4 @@ def test_pgmq_does_what_the_model_does(postgres_server: str, queue: str) -> None
             await database.execute(f"truncate pgmq.q_{queue}, pgmq.q_{queue}_dlq restart identity")
             return harness
 
-        try:
-            _drive(lambda: QueueMachine(runner.run, fresh, queue), 40)
-        finally:
-            runner.run(database.stop())
-            runner.run(admin.execute(f"drop database {name} with (force)"))
-            runner.run(admin.close())
+        drive(lambda: QueueMachine(runner.run, fresh, queue), examples=40, steps=STEPS)

@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import uuid
 
-import asyncpg
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
@@ -20,17 +19,17 @@ from conformance.test_queue_machine import (
     _LEASE_S,
     _PICK,
     _RULES,
+    STEPS,
     Harness,
     QueueMachine,
     _apart,
-    _drive,
 )
-from fluxa.postgres.pool import Database, PoolConfig
 from fluxa.queue.backend import Delivery, Settlement
 from fluxa.queue.backends.sqs import Sqs
 from fluxa.queue.backends.sqs.wire import group_of
 from fluxa.queue.outcome import Done
-from making.queue_model import Message, Model
+from making.machines.driving import drive, own_database
+from making.machines.queue_model import Message, Model
 
 
 class Lanes(Model):
@@ -161,13 +160,8 @@ class SqsMachine(QueueMachine):
 @pytest.mark.req("QUEUE-1", "QUEUE-3", "QUEUE-8", "QUEUE-9")
 @pytest.mark.parametrize("queue", _RULES)
 def test_sqs_does_what_the_model_does(ministack: Ministack, postgres_server: str, queue: str) -> None:
-    name = f"machine_{uuid.uuid4().hex[:12]}"
-    with asyncio.Runner() as runner:
-        admin = runner.run(asyncpg.connect(postgres_server.format("postgres")))
-        runner.run(admin.execute(f"create database {name} template fluxa_template"))
-        database = Database(PoolConfig(url=postgres_server.format(name)))
-        runner.run(database.start())
-        sqs = Sqs(dataclasses.replace(ministack.sqs, prefix=f"{name}-"))
+    with own_database(postgres_server) as (runner, database):
+        sqs = Sqs(dataclasses.replace(ministack.sqs, prefix=f"machine-{uuid.uuid4().hex[:12]}-"))
         runner.run(sqs.start())
 
         async def fresh() -> Harness:
@@ -178,9 +172,6 @@ def test_sqs_does_what_the_model_does(ministack: Ministack, postgres_server: str
             return harness
 
         try:
-            _drive(lambda: SqsMachine(runner.run, fresh, queue), 10)
+            drive(lambda: SqsMachine(runner.run, fresh, queue), examples=10, steps=STEPS)
         finally:
             runner.run(sqs.stop())
-            runner.run(database.stop())
-            runner.run(admin.execute(f"drop database {name} with (force)"))
-            runner.run(admin.close())

@@ -7,13 +7,11 @@ import random
 import uuid
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import asyncpg
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from typing_extensions import override
 
 from fluxa.auth.audit import Act
@@ -27,10 +25,11 @@ from fluxa.operations.ledger.sinks.files import FileSink
 from fluxa.operations.ledger.sinks.sending import Sending, SendingConfig
 from fluxa.operations.ledger.verify import Verifier
 from fluxa.operations.ledger.watch import LedgerCheck
-from fluxa.postgres.pool import Database, PoolConfig
+from fluxa.postgres.pool import Database
 from fluxa.providers.vendors.object_store import open_objects
 from fluxa.telemetry.catalogue import silent
 from integration.operations.ledger.tampering import TAMPERINGS, head_of, sealed, write
+from making.machines.driving import drive, own_database
 
 pytestmark = pytest.mark.req("SEC-3")
 
@@ -230,24 +229,5 @@ def _values(entry: Any) -> tuple[Any, ...]:  # noqa: ANN401 - of all its fields
 
 
 def test_the_audit_log_does_what_the_model_says(postgres_server: str, tmp_path: Path) -> None:
-    name = f"ledger_{uuid.uuid4().hex[:12]}"
-    with asyncio.Runner() as runner:
-        admin = runner.run(asyncpg.connect(postgres_server.format("postgres")))
-        runner.run(admin.execute(f"create database {name} template fluxa_template"))
-        database = Database(PoolConfig(url=postgres_server.format(name)))
-        runner.run(database.start())
-        try:
-            run_state_machine_as_test(
-                # Hypothesis calls what it is given, and says it wants a class.
-                cast("type[RuleBasedStateMachine]", lambda: LedgerMachine(runner.run, database, tmp_path)),
-                settings=settings(
-                    max_examples=12,
-                    stateful_step_count=20,
-                    deadline=None,
-                    suppress_health_check=list(HealthCheck),
-                ),
-            )
-        finally:
-            runner.run(database.stop())
-            runner.run(admin.execute(f"drop database {name} with (force)"))
-            runner.run(admin.close())
+    with own_database(postgres_server) as (runner, database):
+        drive(lambda: LedgerMachine(runner.run, database, tmp_path), examples=12, steps=20)

@@ -3,15 +3,12 @@
 import asyncio
 import datetime as dt
 import json
-import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import asyncpg
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -19,12 +16,11 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import FluxaError, RetryClass, retry_class
-from fluxa.postgres.pool import Database, PoolConfig
+from fluxa.postgres.pool import Database
 from fluxa.queue.backend import DeadLetterFilter, Settlement
 from fluxa.queue.backends.pgmq import PgmqBackend
 from fluxa.queue.dead_letters.runner import RedriveRunner
@@ -32,6 +28,7 @@ from fluxa.queue.dead_letters.tasks import RedriveState, RedriveTask, RedriveTas
 from fluxa.queue.outcome import DONE, Dead
 from fluxa.telemetry.catalogue import silent
 from making.dead_letters import BEGAN, parked
+from making.machines.driving import drive, own_database
 
 T = TypeVar("T")
 _QUEUE = "machine"
@@ -361,27 +358,8 @@ def _name(raw: str) -> str:
 
 
 def test_redrives_do_what_the_model_says(postgres_server: str) -> None:
-    name = f"machine_{uuid.uuid4().hex[:12]}"
-    with asyncio.Runner() as runner:
-        admin = runner.run(asyncpg.connect(postgres_server.format("postgres")))
-        runner.run(admin.execute(f"create database {name} template fluxa_template"))
-        database = Database(PoolConfig(url=postgres_server.format(name)))
-        runner.run(database.start())
-        try:
-            run_state_machine_as_test(
-                # Hypothesis calls what it is given, and says it wants a class.
-                cast("type[RuleBasedStateMachine]", lambda: RedriveMachine(runner.run, database)),
-                settings=settings(
-                    max_examples=40,
-                    stateful_step_count=30,
-                    deadline=None,
-                    suppress_health_check=list(HealthCheck),
-                ),
-            )
-        finally:
-            runner.run(database.stop())
-            runner.run(admin.execute(f"drop database {name} with (force)"))
-            runner.run(admin.close())
+    with own_database(postgres_server) as (runner, database):
+        drive(lambda: RedriveMachine(runner.run, database), examples=40, steps=30)
 
 
 pytestmark = pytest.mark.req("QUEUE-9")
