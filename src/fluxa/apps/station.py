@@ -16,6 +16,7 @@ from fluxa.apps.engines import (
 )
 from fluxa.apps.operations.alarms import AlarmGauges, alarm_routes, alarm_rules, alarm_store, serve_alarms
 from fluxa.apps.operations.audit import integrity_checks, ledger_anchoring
+from fluxa.apps.operations.dashboard import dashboard_routes, record_dashboard
 from fluxa.apps.operations.flags import flags_of
 from fluxa.apps.operations.metrics import server_caches
 from fluxa.apps.operations.people import identity_routes
@@ -75,6 +76,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
         alarms = alarm_store(settings, on)
         for duty in (ledger_anchoring(on), *integrity_checks(on)):
             await on.life.start(duty)
+        await record_dashboard(on)
         drainer = await _drainer(on, app, at)
         door = QueueDoor(
             registry=registry,
@@ -90,7 +92,7 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             audit=on.ledger,
         )
         await on.serve(
-            (*routes(door), *alarm_routes(on, at, registry, alarms), *synthetic_routes(on), *_rows_of_rights(on)),
+            (*routes(door), *alarm_routes(on, at, registry, alarms), *_rows_of_watching(on), *_rows_of_rights(on)),
             stopping=stopping,
             checks={},
             refreshes=(
@@ -103,6 +105,12 @@ async def station(settings: Settings, stopping: asyncio.Event, tie: Tie) -> None
             guards=_guards(on),
             drain=drainer.end,
         )
+
+
+def _rows_of_watching(on: Ground) -> Iterator[Route]:
+    """The rows of how everything does."""
+    yield from synthetic_routes(on)
+    yield from dashboard_routes(on)
 
 
 def _rows_of_rights(on: Ground) -> Iterator[Route]:

@@ -33,6 +33,8 @@ class Scope(enum.StrEnum):
     """See alarms, rules and silences."""
     ALARMS_WRITE = "alarms:write"
     """Acknowledge, silence and test them."""
+    METRICS_READ = "metrics:read"
+    """See the dashboard."""
     USERS_READ = "users:read"
     """List users and their sessions."""
     USERS_WRITE = "users:write"
@@ -62,6 +64,7 @@ _HOLDERS: Final[Mapping[Scope, frozenset[Role]]] = MappingProxyType(
         Scope.ALARMS_WRITE: OPERATORS,
         Scope.USERS_READ: ADMINS,
         Scope.USERS_WRITE: ADMINS,
+        Scope.METRICS_READ: WATCHERS,
         Scope.FLAGS_READ: WATCHERS,
         Scope.FLAGS_WRITE: OPERATORS,
         Scope.ROLES_WRITE: ADMINS,

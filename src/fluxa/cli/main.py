@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, _Place] = {
     "queue": _Place("queue.group", "Look at the queues, pause them, put work in."),
     "cron": _Place("operations.cron", "Send records at set times: schedules, their history and their next times."),
     "alarm": _Place("operations.alarm", "See what needs somebody, and why."),
+    "dashboard": _Place("operations.dashboard.command", "See how everything does, and did."),
     "metrics": _Place("operations.metrics", "Routine checks of all processes; files for Prometheus and Grafana."),
     "synthetic": _Place("operations.synthetic", "Ask all processes and send an event, as a user would."),
     "flag": _Place("operations.flag", "Switch new or risky logic off, and on again, while everything runs."),

@@ -36,6 +36,8 @@ _SECURITY: Headers = (
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
+_OWN = frozenset({b"cache-control", b"content-security-policy"})
+"""What an answer may say itself: how long it is kept, and what a page of ours may load."""
 
 
 class App:
@@ -231,7 +233,7 @@ class _Exchange:
             self.status = message["status"]
             given, ours = message.get("headers", ()), self.headers
             for name, _ in given:
-                if name == b"cache-control":  # it says itself how long it is kept
+                if name in _OWN:
                     ours = tuple(one for one in ours if one[0] != name)
             message["headers"] = [*given, *ours]
         await self._send(message)

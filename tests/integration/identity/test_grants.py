@@ -48,7 +48,9 @@ async def test_a_narrowed_key_makes_and_changes_only_users_who_may_no_more_than_
         bob = await here.user("bob@example.org", Role.AGENT)
         client = here.clients[0]
         narrow = await key(database, Role.ADMIN, "users:write")
-        wider = await key(database, Role.ADMIN, "users:write", "queues:read", "alarms:read", "flags:read")
+        wider = await key(
+            database, Role.ADMIN, "users:write", "queues:read", "alarms:read", "metrics:read", "flags:read"
+        )
         for role in Role:
             refused = await make(client, narrow, role)
             assert (refused.status_code, "Nobody gives rights" in refused.text) == (403, True), role

@@ -30,7 +30,7 @@ _NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class Answer:
     """What one target said: its page, or why there is none."""
 
     page: Page | None
@@ -128,14 +128,14 @@ async def look(urls: Sequence[str], clock: Clock, *, over_s: float, timeout_s: f
         timeout_s: seconds that one answer may take.
     """
     async with httpx.AsyncClient(timeout=timeout_s, trust_env=False) as client:
-        answers = dict(zip(urls, await asyncio.gather(*(_page(client, url, clock) for url in urls)), strict=True))
+        answers = dict(zip(urls, await asyncio.gather(*(read_page(client, url, clock) for url in urls)), strict=True))
         if over_s:
             began_s = clock.monotonic()
             await asyncio.sleep(over_s)
-            later = dict(zip(urls, await asyncio.gather(*(_page(client, url, clock) for url in urls)), strict=True))
+            later = dict(zip(urls, await asyncio.gather(*(read_page(client, url, clock) for url in urls)), strict=True))
             passed_s = clock.monotonic() - began_s
             answers = {url: _between(answers[url], later[url], passed_s) for url in urls}
-        not_ready = await asyncio.gather(*(_not_ready(client, url) for url in urls if answers[url].page is not None))
+        not_ready = await asyncio.gather(*(why_not_ready(client, url) for url in urls if answers[url].page is not None))
     return Seen(
         pages=[one.page for one in answers.values() if one.page is not None],
         missing={url: one.reason for url, one in answers.items() if one.page is None},
@@ -143,26 +143,28 @@ async def look(urls: Sequence[str], clock: Clock, *, over_s: float, timeout_s: f
     )
 
 
-def _between(before: _Answer, after: _Answer, over_s: float) -> _Answer:
+def _between(before: Answer, after: Answer, over_s: float) -> Answer:
     if before.page is None or after.page is None:
         return before if before.page is None else after
-    return _Answer(grown(before.page, after.page, over_s=over_s))
+    return Answer(grown(before.page, after.page, over_s=over_s))
 
 
-async def _page(client: httpx.AsyncClient, url: str, clock: Clock) -> _Answer:
+async def read_page(client: httpx.AsyncClient, url: str, clock: Clock) -> Answer:
+    """Read one page."""
     try:
         answer = await client.get(url, headers=_ACCEPT)
     except httpx.HTTPError as error:
-        return _Answer(None, f"no answer ({type(error).__name__})")
+        return Answer(None, f"no answer ({type(error).__name__})")
     if answer.status_code != _OK:
-        return _Answer(None, f"status {answer.status_code}")
+        return Answer(None, f"status {answer.status_code}")
     try:
-        return _Answer(read(url, answer.text, now_s=clock.now().timestamp()))
+        # Ten milliseconds of parsing and more, for which a station is not to keep its loop.
+        return Answer(await asyncio.to_thread(read, url, answer.text, now_s=clock.now().timestamp()))
     except ValueError as error:
-        return _Answer(None, f"no metrics page: {error}")
+        return Answer(None, f"no metrics page: {error}")
 
 
-async def _not_ready(client: httpx.AsyncClient, url: str) -> tuple[str, str] | None:
+async def why_not_ready(client: httpx.AsyncClient, url: str) -> tuple[str, str] | None:
     """The target with the reason, if it says that it cannot work; what has no such page is no process of ours."""
     try:
         answer = await client.get(httpx.URL(url).copy_with(path=_READY, query=None))

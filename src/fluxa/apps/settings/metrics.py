@@ -10,7 +10,7 @@ from fluxa.apps.settings.tracing import TracingSettings
 
 
 class MetricsSettings(TracingSettings, frozen=True, kw_only=True):
-    """What `fluxa metrics` and `fluxa synthetic` look at."""
+    """What `fluxa metrics`, `fluxa synthetic` and the dashboard look at."""
 
     metrics_targets: Annotated[
         str,
@@ -55,3 +55,11 @@ class MetricsSettings(TracingSettings, frozen=True, kw_only=True):
     synthetic_ok_after: Annotated[
         int, Meta(ge=1, le=100, description="Successes in a row after which one that failed counts as well again.")
     ] = 2
+    dashboard_period_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=300,
+            description="How often the station reads all metrics pages for the dashboard. 0: it keeps no history.",
+        ),
+    ] = 15.0

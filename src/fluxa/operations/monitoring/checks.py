@@ -7,7 +7,7 @@ from fluxa.operations.monitoring.check import Bounds, Check, Found, Seen
 from fluxa.operations.monitoring.pages import buckets_by, quantile
 from fluxa.telemetry.catalogue import CallEnding
 
-_LASTING = ("stream_events", "process_queues")
+LASTING = ("stream_events", "process_queues")
 """Routes that take as long as their callers want."""
 _SHARE_OF_AT_LEAST = 20
 """A share of fewer means nothing."""
@@ -198,7 +198,7 @@ CHECKS: tuple[Check, ...] = (
         "s",
         Bounds(0.5, 2),
         (_REQUESTS,),
-        _p95(_REQUESTS, "route", (*PROBES, *_LASTING)),
+        _p95(_REQUESTS, "route", (*PROBES, *LASTING)),
         "Look at slow statements and at the database's load.",
     ),
     Check(

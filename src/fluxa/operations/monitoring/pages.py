@@ -67,9 +67,11 @@ def read(target: str, text: str, *, now_s: float) -> Page:
 
 def grown(before: Page, after: Page, *, over_s: float) -> Page:
     """The later page with what grew since the earlier one; a process that began anew meanwhile counts from nothing."""
+    # A counter that has overtaken its former self does not show it; the process's own time does.
+    known = before.samples if before.samples.get(START) == after.samples.get(START) else {}
     samples = {
         name: (
-            {labels: _grown(before.samples.get(name, {}).get(labels, 0.0), value) for labels, value in values.items()}
+            {labels: _grown(known.get(name, {}).get(labels, 0.0), value) for labels, value in values.items()}
             if name.endswith(_GROWING)
             else values
         )

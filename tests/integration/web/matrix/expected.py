@@ -170,6 +170,12 @@ EXPECTED: dict[str, dict[str, Row]] = {
         "silences_end": _ours("POST /api/alarm-silences/{silence_id}/end", 404, RUN, "alarms:write"),
         "synthetic_list": _ours("GET /api/synthetic", 200, SEE, "alarms:read"),
         "synthetic_history": _ours("GET /api/synthetic/history", 200, SEE, "alarms:read"),
+        "dashboard": _open("GET /dashboard"),
+        "dashboard_script": _open("GET /dashboard/dashboard.js"),
+        "dashboard_style": _open("GET /dashboard/dashboard.css"),
+        "dashboard_charts": _open("GET /dashboard/uPlot.iife.min.js"),
+        "dashboard_charts_style": _open("GET /dashboard/uPlot.min.css"),
+        "dashboard_data": _ours("GET /api/dashboard", 200, SEE, "metrics:read"),
         "process_queues": Row("POST /process-queues", CRON, 200),
     },
 }

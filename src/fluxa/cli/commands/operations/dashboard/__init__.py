@@ -1,0 +1,1 @@
+"""`fluxa dashboard`: the command and its pictures."""
