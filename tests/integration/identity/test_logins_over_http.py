@@ -119,10 +119,15 @@ async def test_admins_run_the_users_of_their_own_tenant(database: Database, tmp_
         bob, path = await here.pair("bob@example.org"), made.headers["location"]
         sessions = (await client.get(f"{path}/sessions", headers=admin)).json()["sessions"]
         assert [(one["session_id"], one["address"]) for one in sessions] == [(bob["session_id"], "127.0.0.1")]
+        client.headers["X-Correlation-ID"] = "story-1"
         assert (await client.patch(path, headers=admin, json={"role": "analyst"})).json()["role"] == "analyst"
         assert await here.everywhere(bob["access_token"]) == [401]
         assert (await client.patch(path, headers=admin, json={"disabled": True})).json()["disabled"] is True
         assert (await here.login("bob@example.org")).status_code == 401
+
+        rows = await database.fetch("select action, correlation_id from fluxa.ledger where action like 'user.%'")
+        said = [row["correlation_id"] for row in rows if row["action"] == "user.changed"]
+        assert said == ["story-1", "story-1"], "who looks into an act finds the request"
 
         own = await client.patch(f"/api/users/{ada.user_id}", headers=admin, json={"disabled": True})
         assert own.status_code == 403

@@ -9,7 +9,7 @@ from argon2 import Parameters, PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from fluxa.auth.people.rules import PASSWORD_MAX, prepared
+from fluxa.auth.people.rules import PASSWORD_MAX, WRITTEN_MAX, prepared
 from fluxa.kernel.errors import ErrorCode, FluxaError
 
 PARAMETERS: Final = RFC_9106_LOW_MEMORY
@@ -48,7 +48,7 @@ class Passwords:
         if self._nobodys is None:
             self._nobodys = await self._in_thread(lambda: self._hasher.hash("nobody's"))
         against = stored or self._nobodys
-        text = prepared(password[: PASSWORD_MAX + 1])
+        text = prepared(password[: WRITTEN_MAX + 1])[: PASSWORD_MAX + 1]
         matches = await self._in_thread(lambda: self._matches(against, text))
         return matches and stored is not None and len(text) <= PASSWORD_MAX
 

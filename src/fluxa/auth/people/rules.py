@@ -14,6 +14,8 @@ NAME_MAX: Final = 254
 PASSWORD_MIN: Final = 12
 PASSWORD_MAX: Final = 256
 """Characters. There are no rules about which: they make passwords worse (NIST SP 800-63B)."""
+WRITTEN_MAX: Final = 4 * PASSWORD_MAX
+"""Characters as they are sent: a keyboard that composes none sends up to four for one of those that count."""
 GRACE_S: Final = 10.0
 """How long a refresh token that was used is taken again, if nobody has used what it was exchanged for."""
 
@@ -81,7 +83,7 @@ def check_new_password(password: str) -> None:
     Raises:
         FluxaError: `InvalidRequest`.
     """
-    if not PASSWORD_MIN <= len(prepared(password)) <= PASSWORD_MAX:
+    if len(password) > WRITTEN_MAX or not PASSWORD_MIN <= len(prepared(password)) <= PASSWORD_MAX:
         raise FluxaError(
             ErrorCode.INVALID_REQUEST,
             f"A password has {PASSWORD_MIN} to {PASSWORD_MAX} characters, whichever you like.",

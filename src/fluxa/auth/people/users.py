@@ -65,7 +65,9 @@ class Users:
         self._audit = audit
         self._clock = clock
 
-    async def create(self, tenant: str, name: str, password: str, *, role: Role, by: str) -> User:
+    async def create(
+        self, tenant: str, name: str, password: str, *, role: Role, by: str, correlation_id: str = ""
+    ) -> User:
         """Make a user.
 
         Raises:
@@ -81,7 +83,7 @@ class Users:
             if row is None:
                 raise FluxaError(ErrorCode.REFUSED, "There is a user of this name.", pointer="/name")
             user = user_of(row)
-            await self._record(tx, user, by, "user.created", {"role": role})
+            await self._record(tx, user, by, "user.created", {"role": role}, correlation_id)
         return user
 
     async def admit(self, tx: Transaction, tenant: str, name: str, *, role: Role, by: str) -> User | None:
@@ -127,6 +129,7 @@ class Users:
         disabled: bool | None = None,
         password: str | None = None,
         permit: Callable[[User], None] | None = None,
+        correlation_id: str = "",
     ) -> User:
         """Give another role or password, disable or enable: all or nothing; if anything changes, the sessions end.
 
@@ -137,6 +140,7 @@ class Users:
             disabled: whether logins are refused; None: as before.
             password: another one; None: it stays.
             permit: refuses, by raising, a user as it stands when nobody else can change it any more.
+            correlation_id: the request it was asked in.
 
         Raises:
             FluxaError: `NotFound`; `InvalidRequest`, if the password is too short or too long; what `permit` raises.
@@ -152,10 +156,10 @@ class Users:
             if (to_role, to_disabled) != (was.role, was.disabled):
                 user = _found(await tx.fetch_row(_SQL["change_user"], user_id, to_role, to_disabled, self._clock.now()))
                 detail = {"role": to_role, "disabled": to_disabled, "role_before": was.role}
-                await self._record(tx, user, by, "user.changed", detail)
+                await self._record(tx, user, by, "user.changed", detail, correlation_id)
             if stored is not None:
                 user = _found(await tx.fetch_row(_SQL["set_password"], user_id, stored, self._clock.now()))
-                await self._record(tx, user, by, "user.password_changed", {})
+                await self._record(tx, user, by, "user.password_changed", {}, correlation_id)
             if user is not was:
                 await self._sessions.delete_of_user(user_id, tx=tx)
         return user
@@ -199,7 +203,7 @@ class Users:
                 await self._audit.record(tx, Act(tenant, by, "address.unlocked", f"address:{address}"))
         return cleared
 
-    async def end_sessions(self, user_id: str, *, by: str) -> int:
+    async def end_sessions(self, user_id: str, *, by: str, correlation_id: str = "") -> int:
         """End all sessions of a user, effective with the next request; how many were live (deleteUserSessions).
 
         Raises:
@@ -207,21 +211,24 @@ class Users:
         """
         async with self._database.transaction() as tx:
             user = _found(await tx.fetch_row(_SQL["lock_user"], user_id))
-            await self._record(tx, user, by, "session.revoked_all", {})
+            await self._record(tx, user, by, "session.revoked_all", {}, correlation_id)
             return await self._sessions.delete_of_user(user_id, tx=tx)
 
-    async def end_session(self, session_id: str, *, by: str) -> bool:
+    async def end_session(self, session_id: str, *, by: str, correlation_id: str = "") -> bool:
         """End one session; False, if it was not live."""
         session = await self._sessions.get(session_id)
         if session is None:
             return False
         async with self._database.transaction() as tx:
-            act = Act(session.tenant, by, "session.revoked", f"session:{session_id}", {"user": session.user_id})
+            detail = {"user": session.user_id}
+            act = Act(session.tenant, by, "session.revoked", f"session:{session_id}", detail, correlation_id)
             await self._audit.record(tx, act)
             return await self._sessions.delete(session_id, tx=tx)
 
-    async def _record(self, tx: Transaction, user: User, by: str, action: str, detail: dict[str, object]) -> None:
-        await self._audit.record(tx, Act(user.tenant, by, action, f"user:{user.user_id}", detail))
+    async def _record(
+        self, tx: Transaction, user: User, by: str, action: str, detail: dict[str, object], correlation_id: str = ""
+    ) -> None:
+        await self._audit.record(tx, Act(user.tenant, by, action, f"user:{user.user_id}", detail, correlation_id))
 
 
 def user_of(row: Row) -> User:

@@ -56,7 +56,7 @@ class LoginRows:
     async def logout(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
         """End the session of the token that is shown."""
         who = person(call)
-        await self.users.end_session(who.session_id or "", by=f"user:{who.subject}")
+        await self.users.end_session(who.session_id or "", by=who.actor, correlation_id=call.correlation_id)
         await send_response(send, Response(status=204))
 
     async def me(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -79,7 +79,7 @@ class LoginRows:
     async def end_all(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
         """End all of the caller's sessions, this one too."""
         who = person(call)
-        ended = await self.users.end_sessions(who.subject, by=f"user:{who.subject}")
+        ended = await self.users.end_sessions(who.subject, by=who.actor, correlation_id=call.correlation_id)
         await send_response(send, json_response(Ended(ended)))
 
     async def end_one(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -88,7 +88,7 @@ class LoginRows:
         found = await self.sessions.get(session_id)
         if found is None or found.user_id != who.subject:
             raise FluxaError(ErrorCode.NOT_FOUND, "You have no such session.")
-        await self.users.end_session(session_id, by=f"user:{who.subject}")
+        await self.users.end_session(session_id, by=who.actor, correlation_id=call.correlation_id)
         await send_response(send, Response(status=204))
 
     def routes(self) -> tuple[Route, ...]:

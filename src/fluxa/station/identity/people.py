@@ -64,7 +64,9 @@ class UserRows:
         who = caller(call)
         asked = await body_of(self.bodies, scope, receive, NewUser)
         check_role(who, asked.role, await self._table(who))
-        user = await self.users.create(who.tenant, asked.name, asked.password, role=asked.role, by=who.actor)
+        user = await self.users.create(
+            who.tenant, asked.name, asked.password, role=asked.role, by=who.actor, correlation_id=call.correlation_id
+        )
         location = (b"location", f"/api/users/{user.user_id}".encode())
         await send_response(send, json_response(user, status=201, headers=(location,)))
 
@@ -91,6 +93,7 @@ class UserRows:
             disabled=asked.disabled,
             password=asked.password,
             permit=permit,
+            correlation_id=call.correlation_id,
         )
         await send_response(send, json_response(changed))
 
@@ -103,7 +106,8 @@ class UserRows:
         """End all sessions of a user."""
         who = caller(call)
         user = await self._of_tenant(call, who)
-        await send_response(send, json_response(Ended(await self.users.end_sessions(user.user_id, by=who.actor))))
+        ended = await self.users.end_sessions(user.user_id, by=who.actor, correlation_id=call.correlation_id)
+        await send_response(send, json_response(Ended(ended)))
 
     def routes(self) -> tuple[Route, ...]:
         """The rows."""

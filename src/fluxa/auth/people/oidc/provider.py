@@ -209,10 +209,10 @@ class OidcProvider:
             raise _rejected("it says that it is another issuer than oidc_issuer names")
         methods = found.get("token_endpoint_auth_methods_supported")
         posts = isinstance(methods, list) and "client_secret_basic" not in methods and "client_secret_post" in methods
-        keys = HttpKeys(self._client, _address(found, "jwks_uri"), timeout_s=terms.timeout_s)
+        keys = HttpKeys(self._client, _address(found, "jwks_uri", terms.issuer), timeout_s=terms.timeout_s)
         return _About(
-            authorization_url=_address(found, "authorization_endpoint"),
-            token_url=_address(found, "token_endpoint"),
+            authorization_url=_address(found, "authorization_endpoint", terms.issuer),
+            token_url=_address(found, "token_endpoint", terms.issuer),
             client_auth="client_secret_post" if posts else "client_secret_basic",
             keys=OutsideIssuer(IssuerTerms(terms.issuer, terms.client_id), keys, clock=self._clock),
             until_s=self._clock.monotonic() + _FRESH_S,
@@ -229,11 +229,18 @@ def _object(content: bytes) -> dict[str, Any]:
     return found
 
 
-def _address(found: Mapping[str, Any], name: str) -> str:
-    """An address of the provider; what is sent there must not be read or changed on its way."""
+def _address(found: Mapping[str, Any], name: str, issuer: str) -> str:
+    """An address of the provider; what is sent there must not be read or changed on its way.
+
+    One on this machine is for a provider on this machine: another must not send us to what else listens here.
+    """
     url = found.get(name)
-    parts = urllib.parse.urlsplit(url) if isinstance(url, str) else None
-    if parts is None or not parts.hostname or (parts.scheme != "https" and not _is_here(parts)):
+    try:
+        parts = urllib.parse.urlsplit(url) if isinstance(url, str) else None
+    except ValueError:
+        parts = None
+    near = parts is not None and _is_here(parts) and _is_here(urllib.parse.urlsplit(issuer))
+    if parts is None or not parts.hostname or (parts.scheme != "https" and not near):
         raise _rejected(f"its {name} is not an https address")
     return str(url)
 
