@@ -29,6 +29,8 @@ LEDGER_FAULTS, TENANT_FAULTS = "ledger_faults", "tenant_faults"
 """Gauges that the processes write which verify the ledger and check the policies."""
 _GAUGES = {Measure.LEDGER_FAULTS: LEDGER_FAULTS, Measure.TENANT_FAULTS: TENANT_FAULTS}
 _ALIVE_S = 3 * PERIOD_S
+_REPLACED_S = 120.0
+"""How long before or after a process leaves another begins that is meant to take its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,21 +193,13 @@ def silent(processes: Sequence[Process], expected: Sequence[str] = ()) -> Sequen
     """For how long processes have been silent that did not say goodbye and have no successor, the longest a service.
 
     A process that began after another one of its service was last heard of takes its place, for good: when it has
-    ended itself, nobody is to ask for the other again.
+    ended itself, nobody is to ask for the other again. One that began about when another said goodbye took that one's
+    place, so that a deploy, which replaces all that still run, hides none that had fallen silent before.
     """
     readings = []
     for service in sorted({*(one.service for one in processes), *expected}):
         of = [one for one in processes if one.service == service]
-        begun = sorted(of, key=lambda one: one.started_age_s, reverse=True)
-        missing: list[Process] = []
-        for one in sorted(
-            (one for one in of if not one.ended and one.age_s > _ALIVE_S), key=lambda one: one.age_s, reverse=True
-        ):
-            successor = next((other for other in begun if other is not one and other.started_age_s <= one.age_s), None)
-            if successor is None:
-                missing.append(one)
-            else:
-                begun.remove(successor)
+        missing = _without_successor(of)
         if missing:
             longest = missing[0]
             detail = ", ".join(f"pid {one.pid} on {one.host}, silent for {one.age_s:.0f} s" for one in missing[:5])
@@ -216,6 +210,29 @@ def silent(processes: Sequence[Process], expected: Sequence[str] = ()) -> Sequen
         else:
             readings.append(Reading(service, 0.0))
     return readings
+
+
+def _without_successor(of: Sequence[Process]) -> Sequence[Process]:
+    """Those that fell silent and whose place nobody took, the longest silent first."""
+    begun = sorted(of, key=lambda one: one.started_age_s, reverse=True)
+    left = sorted(of, key=lambda one: one.age_s, reverse=True)
+    silent_ = [one for one in left if not one.ended and one.age_s > _ALIVE_S]
+
+    def replaced(one: Process, within_s: float, before_s: float = 0.0) -> bool:
+        """Whether somebody began at most so long after, or before, it left; who did replaces nobody else."""
+        for other in begun:
+            after_s = one.age_s - other.started_age_s
+            if other.started_age_s < one.started_age_s and -before_s <= after_s <= within_s:
+                begun.remove(other)
+                return True
+        return False
+
+    # First who was started again at once, then who was replaced in order, and what is left is for the others.
+    silent_ = [one for one in silent_ if not replaced(one, _REPLACED_S)]
+    for one in left:
+        if one.ended:
+            replaced(one, _REPLACED_S, _REPLACED_S)
+    return [one for one in silent_ if not replaced(one, float("inf"))]
 
 
 def unheard(processes: Sequence[Process]) -> Mapping[str, str]:

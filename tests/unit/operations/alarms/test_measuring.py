@@ -45,6 +45,22 @@ def test_whose_place_was_taken_is_missed_no_more_when_the_other_has_ended_or_is_
     assert missed(process(9000, 6000), process(5900, 60), process(50, 1)) == {"worker": 0}
 
 
+def test_a_deploy_hides_none_that_had_fallen_silent_before() -> None:
+    crashed = process(90_000, 3600)
+    before = [process(90_000, 300, ended=True), process(90_001, 240, ended=True)]
+    after = [process(330, 1), process(235, 2)]  # one began before the other had said goodbye, one after it
+    assert missed(crashed, *before, *after) == {"worker": 3600}
+    assert missed(crashed, *before, *after, process(200, 1)) == {"worker": 0}, "the third is there again"
+    at_once = process(3590, 300, ended=True)  # who took its place at once was replaced in the deploy itself
+    assert missed(crashed, at_once, *before, *after, process(290, 2)) == {"worker": 0}
+
+
+def test_who_ends_all_that_is_left_and_begins_all_anew_is_asked_for_nobody() -> None:
+    crashed, others = process(900, 200), [process(900, 60, ended=True), process(900, 61, ended=True)]
+    assert missed(crashed, *others, process(50, 1), process(49, 1), process(48, 1)) == {"worker": 0}
+    assert missed(crashed, *others, process(50, 1), process(49, 1)) == {"worker": 200}
+
+
 def test_what_should_run_is_missed_though_it_said_goodbye_or_never_came() -> None:
     assert missed(process(900, 60, ended=True), expected=("worker",)) == {"worker": 60}
     assert missed(expected=("query",))["query"] > 3600
