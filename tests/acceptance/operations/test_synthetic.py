@@ -78,6 +78,7 @@ class Apart:
     async def states(self) -> Result:
         """How all checks count, as the station says."""
         answer = await self.ask("/api/synthetic")
+        assert answer.status_code == httpx.codes.OK, answer.text
         return {(one["check"], one["target"]): one["state"] for one in answer.json()["checks"]}
 
     async def until(self, wanted: Callable[[Result], bool]) -> None:
@@ -283,7 +284,10 @@ async def test_without_postgres_pages_are_asked_and_of_the_canary_nothing_is_kno
         assert by_check["health"] == by_check["api_health"] == {"ok"}
         assert by_check["api_ready"] == {"failed"}
         page = await apart.ask("/metrics")
+        assert page.status_code == httpx.codes.OK, "what the process itself has counted is shown in an outage, too"
         assert "fluxa_synthetic_success{" not in page.text, "what is not known is absent"
+        assert "fluxa_alarm_firing{" not in page.text
+        assert "fluxa_outages_total" in page.text
     finally:
         await admin.execute(f'alter database "{name}" with allow_connections true')
         await admin.close()

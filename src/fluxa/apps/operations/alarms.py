@@ -225,12 +225,16 @@ class AlarmGauges:
         self._values: set[tuple[str, str]] = set()
 
     async def refresh(self) -> None:
-        """Bring the gauges up to date.
+        """Bring the gauges up to date; while it is not known how alarms stand, they are absent.
 
         Raises:
             FluxaError: an outage.
         """
-        alarms, turn = await self._store.all(), await self._store.turn()
+        try:
+            alarms, turn = await self._store.all(), await self._store.turn()
+        except FluxaError:
+            self._forget()
+            raise
         firing = dict.fromkeys(self._severities, 0)
         values: set[tuple[str, str]] = set()
         for one in alarms:
@@ -247,3 +251,11 @@ class AlarmGauges:
             self._metrics.forget_gauge("fluxa_alarm_evaluation_age_seconds")
         else:
             self._metrics.set_gauge("fluxa_alarm_evaluation_age_seconds", turn[1])
+
+    def _forget(self) -> None:
+        for gone in self._values:
+            self._metrics.forget_gauge("fluxa_alarm_value", *gone)
+        self._values = set()
+        for labels in self._metrics.totals("fluxa_alarm_firing"):
+            self._metrics.forget_gauge("fluxa_alarm_firing", *labels)
+        self._metrics.forget_gauge("fluxa_alarm_evaluation_age_seconds")

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import httpx
@@ -112,14 +112,20 @@ class SyntheticGauges:
         """
         if not self._is_on:
             return
-        for gone in self._shown:
+        try:
+            found = await self._store.all()
+        except FluxaError:
+            self._show({})
+            raise
+        known = [one for one in found if one.age_s <= self._fresh_s and one.standing.result is not Result.UNKNOWN]
+        self._show({(one.outcome.check, one.outcome.target): one.standing.result is Result.OK for one in known})
+
+    def _show(self, values: Mapping[tuple[str, str], bool]) -> None:
+        for gone in self._shown - set(values):
             self._metrics.forget_gauge(_GAUGE, *gone)
-        self._shown = set()
-        for one in await self._store.all():
-            if one.age_s <= self._fresh_s and one.standing.result is not Result.UNKNOWN:
-                labels = (one.outcome.check, one.outcome.target)
-                self._metrics.set_gauge(_GAUGE, one.standing.result is Result.OK, *labels)
-                self._shown.add(labels)
+        for labels, is_well in values.items():
+            self._metrics.set_gauge(_GAUGE, is_well, *labels)
+        self._shown = set(values)
 
 
 async def check_now(settings: Settings, names: Sequence[str]) -> Sequence[Outcome]:

@@ -22,6 +22,7 @@ from fluxa.apps.settings import Settings, listed
 from fluxa.apps.settings.tables.buckets import rules_of
 from fluxa.auth.sessions import Sessions
 from fluxa.kernel.clock import Clock, SystemClock
+from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.operations.alarms.samples import Sampler
@@ -121,7 +122,9 @@ class Ground:
             refreshes = (*refreshes, counting(self.traces, self.told))
         table = [
             *rows,
-            *health.routes(self.service, self._readiness(checks), self.told.metrics, refreshes),
+            *health.routes(
+                self.service, self._readiness(checks), self.told.metrics, [self._spared(one) for one in refreshes]
+            ),
             problems.route(),
         ]
         table.append(openapi.route(table, version=fluxa.__version__))
@@ -144,6 +147,17 @@ class Ground:
             ready=lambda: self.told.ready(self.service, address, self.tie),
             drain=begin_end,
         )
+
+    def _spared(self, refresh: health.Refresh) -> health.Refresh:
+        """The same, with the page shown all the same in an outage: what could not be read is absent from it."""
+
+        async def refreshed() -> None:
+            try:
+                await refresh()
+            except FluxaError as error:
+                self.told.logger.warning("gauges not refreshed", error_code=error.code, detail=error.detail)
+
+        return refreshed
 
     def _readiness(self, checks: Mapping[str, health.Check]) -> health.Readiness:
         """What is asked of the process's own checks, and of what every process has."""

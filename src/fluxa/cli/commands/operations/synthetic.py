@@ -58,26 +58,21 @@ def list_checks(context: typer.Context, as_json: output.AsJson = False) -> None:
     """Show how the checks stand that stations do by themselves."""
     settings = output.effective(context).settings
     found = [CheckView.of(one) for one in _with_store(settings, lambda store: store.all())]
-    if as_json:
-        for one in found:
-            output.print_json(one)
-        return
-    output.print_table(
+    output.print_list(
+        found,
         ("", "check", "target", "since", "done", "took", "legs", "found"),
-        (
-            (
-                one.state,
-                one.check,
-                one.target,
-                output.moment(one.since),
-                f"{one.age_s:.0f} s ago",
-                _milliseconds(one.duration_s),
-                _legs(one.legs),
-                one.detail,
-            )
-            for one in found
+        lambda one: (
+            one.state,
+            one.check,
+            one.target,
+            output.moment(one.since),
+            f"{one.age_s:.0f} s ago",
+            _milliseconds(one.duration_s),
+            _legs(one.legs),
+            one.detail,
         ),
         empty="No station has done any.",
+        as_json=as_json,
     )
     if not settings.synthetic_every_s:
         stderr().print("They are off here: synthetic_every_s is 0.")
@@ -97,26 +92,20 @@ def history(
     past = _with_store(
         output.effective(context).settings, lambda store: store.history(only, target, bad=bad, limit=limit)
     )
-    found = [PastView.of(one) for one in past]
-    if as_json:
-        for one in found:
-            output.print_json(one)
-        return
-    output.print_table(
+    output.print_list(
+        [PastView.of(one) for one in past],
         ("at", "", "check", "target", "took", "legs", "found"),
-        (
-            (
-                output.moment(one.at),
-                one.result,
-                one.check,
-                one.target,
-                _milliseconds(one.duration_s),
-                _legs(one.legs),
-                one.detail,
-            )
-            for one in found
+        lambda one: (
+            output.moment(one.at),
+            one.result,
+            one.check,
+            one.target,
+            _milliseconds(one.duration_s),
+            _legs(one.legs),
+            one.detail,
         ),
         empty="Nothing of it is remembered.",
+        as_json=as_json,
     )
 
 
