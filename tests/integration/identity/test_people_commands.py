@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from fluxa.apps.serving.people import know_people
 from fluxa.auth.people.attempts import Attempts
+from fluxa.auth.people.logins import From
+from fluxa.auth.roles import Role
 from fluxa.auth.sessions import NewSession
 from fluxa.auth.sessions.postgres_store import PostgresSessions
 from fluxa.cli.commands.ground import actor
 from fluxa.cli.main import app as commands
 from fluxa.kernel.clock import SystemClock
 from fluxa.kernel.errors import FluxaError
-from fluxa.kernel.ids import Tenant
+from fluxa.kernel.ids import Tenant, new_correlation_id
+from fluxa.operations.ledger import Ledger
 from fluxa.postgres.pool import Database
 
 pytestmark = pytest.mark.req("SEC-1")
@@ -87,3 +91,17 @@ async def test_locks_are_ended_by_commands(database: Database, tmp_path: Path) -
     assert "Nothing was held" in await _fluxa(database, tmp_path, *unlock, "--address", "203.0.113.7")
     await attempts.begin("bob@example.org", "203.0.113.7")
     assert "ada@example.org may try again" in await _fluxa(database, tmp_path, *unlock, "ada@example.org")
+
+
+@pytest.mark.req("SEC-4")
+async def test_who_comes_while_too_many_log_in_is_not_locked_out_for_it(database: Database) -> None:
+    clock = SystemClock()
+    here = know_people(database, PostgresSessions(database, clock), Ledger(database), clock)
+    came = From("198.51.100.7", "", new_correlation_id())
+    await here.users.create("default", "ada@example.org", PHRASE, role=Role.ADMIN, by="cli")
+    here.logins._passwords._waiting = 64
+    for _ in range(25):  # more than a name has free, and an address
+        with pytest.raises(FluxaError, match="Too many log in at once"):
+            await here.logins.login("ada@example.org", PHRASE, came)
+    here.logins._passwords._waiting = 0
+    assert (await here.logins.login("ada@example.org", PHRASE, came)).user.name == "ada@example.org"

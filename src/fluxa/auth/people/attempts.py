@@ -87,10 +87,17 @@ class Attempts:
         where he is known clears nothing for strangers.
         """
         limits, now, place = self._limits, self._clock.now(), _place(name, address)
-        await tx.execute(_SQL["give_back"], _digest(_site(address)), now, limits.address_free)
+        await self._give_back(tx, Counted.ADDRESS, _site(address))
         as_name = place if await self._is_known(tx, place) else name
         await tx.execute(_SQL["clear_count"], Counted.NAME, _digest(as_name))
         await tx.execute(_SQL["remember_place"], _digest(place), _digest(name), now, limits.known_s, limits.pruned)
+
+    async def untried(self, name: str, address: str) -> None:
+        """Nobody looked at the password: the attempt is held against nothing."""
+        place = _place(name, address)
+        async with self._database.transaction() as tx:
+            await self._give_back(tx, Counted.ADDRESS, _site(address))
+            await self._give_back(tx, Counted.NAME, place if await self._is_known(tx, place) else name)
 
     async def clear(self, tx: Transaction, name: str) -> bool:
         """Forget what is held against a name, wherever; False, if there was nothing."""
@@ -104,6 +111,10 @@ class Attempts:
         """When the lock of a name ends; None, if it is not locked."""
         until: dt.datetime | None = await self._database.fetch_value(_SQL["locked_until"], Counted.NAME, _digest(name))
         return until if until is not None and until > self._clock.now() else None
+
+    async def _give_back(self, tx: Transaction, counted: Counted, key: str) -> None:
+        free = self._limits.free(counted)
+        await tx.execute(_SQL["give_back"], _digest(key), self._clock.now(), free, counted)
 
     async def _is_known(self, at: Database | Transaction, place: str) -> bool:
         known = await at.fetch_value(_SQL["is_known_place"], _digest(place), self._clock.now(), self._limits.known_s)

@@ -28,7 +28,7 @@ select locked_until from fluxa.login_attempts where kind = $1 and digest = $2;
 update fluxa.login_attempts
 set attempts = greatest(attempts - 1, 0),
     locked_until = case when attempts <= $3 then least(locked_until, $2) else locked_until end
-where kind = 'address' and digest = $1;
+where kind = $4 and digest = $1;
 
 -- name: clear_name
 -- What is held against a name anywhere.

@@ -86,7 +86,12 @@ class Logins:
             form = ""
         await self._attempts.begin(form, came.address)
         stored = await self._database.fetch_value(_SQL["find_hash"], form)
-        if not await self._passwords.is_right(stored, password):
+        try:
+            is_right = await self._passwords.is_right(stored, password)
+        except FluxaError:  # too many at once: who floods the door must not lock those out who come meanwhile
+            await self._attempts.untried(form, came.address)
+            raise
+        if not is_right:
             raise _refused()
         renewed = await self._passwords.hash(password) if self._passwords.is_outdated(stored) else None
         async with self._database.transaction() as tx:
