@@ -7,6 +7,7 @@ import msgspec
 
 from fluxa.kernel.clock import Clock, SystemClock
 from fluxa.kernel.errors import ErrorCode, FluxaError
+from fluxa.telemetry.duty import Duty
 from fluxa.telemetry.log import Logger
 from fluxa.telemetry.metrics import Metrics
 from fluxa.web.problems import is_private
@@ -17,7 +18,30 @@ Check = Callable[[], Awaitable[object]]
 """Returns when what it checks can be used; raises when it cannot."""
 
 Refresh = Callable[[], Awaitable[None]]
-"""Brings gauges up to date before a scrape; never raises."""
+"""Brings gauges up to date before a scrape; raises if it cannot, and shows none then that it does not know."""
+
+
+def sparing(refresh: Refresh, duty: Duty, *, timeout_s: float = 2.0) -> Refresh:
+    """The same for a page that is shown in any case: it is wanted most when something does not answer.
+
+    Args:
+        refresh: may fail, or take long.
+        duty: told of that.
+        timeout_s: seconds that it may take; whoever scrapes does not wait for long.
+    """
+
+    async def spared() -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await refresh()
+        except TimeoutError:
+            duty.failed(FluxaError(ErrorCode.INTERNAL, f"Gauges were not up to date within {timeout_s:g} s."))
+        except Exception as error:  # noqa: BLE001 - told; the other metrics are shown, and the next scrape tries again
+            duty.failed(error)
+        else:
+            duty.worked()
+
+    return spared
 
 
 class Health(msgspec.Struct, frozen=True):

@@ -232,7 +232,7 @@ class AlarmGauges:
         """
         try:
             alarms, turn = await self._store.all(), await self._store.turn()
-        except FluxaError:
+        except BaseException:  # cut short, too
             self._forget()
             raise
         firing = dict.fromkeys(self._severities, 0)

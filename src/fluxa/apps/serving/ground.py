@@ -22,7 +22,6 @@ from fluxa.apps.settings import Settings, listed
 from fluxa.apps.settings.tables.buckets import rules_of
 from fluxa.auth.sessions import Sessions
 from fluxa.kernel.clock import Clock, SystemClock
-from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.ids import Tenant
 from fluxa.kernel.lifecycle import Lifetime
 from fluxa.operations.alarms.samples import Sampler
@@ -31,6 +30,7 @@ from fluxa.postgres.listen import Listener, Notifier
 from fluxa.postgres.pool import Database
 from fluxa.providers.valkey import ValkeyLink
 from fluxa.queue.health.reports import worker_id
+from fluxa.telemetry.duty import Duty
 from fluxa.web import health, openapi, problems
 from fluxa.web.app import App
 from fluxa.web.identity import Access, Guard
@@ -149,15 +149,7 @@ class Ground:
         )
 
     def _spared(self, refresh: health.Refresh) -> health.Refresh:
-        """The same, with the page shown all the same in an outage: what could not be read is absent from it."""
-
-        async def refreshed() -> None:
-            try:
-                await refresh()
-            except FluxaError as error:
-                self.told.logger.warning("gauges not refreshed", error_code=error.code, detail=error.detail)
-
-        return refreshed
+        return health.sparing(refresh, Duty("gauges", clock=self.clock, hook=self.told.hook))
 
     def _readiness(self, checks: Mapping[str, health.Check]) -> health.Readiness:
         """What is asked of the process's own checks, and of what every process has."""
