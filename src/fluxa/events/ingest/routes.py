@@ -30,9 +30,7 @@ def routes(door: Door, bodies: Bodies, keys: RequestKeys) -> Sequence[Route]:
     """
 
     async def post_events(call: Call, scope: Scope, receive: Receive, send: Send) -> None:
-        principal = call.principal
-        if principal is None:
-            raise FluxaError(ErrorCode.UNAUTHENTICATED)
+        principal = call.caller
         head = read_head(scope["headers"])
         key = key_of(scope)
         async with bodies.read(scope, receive) as body:

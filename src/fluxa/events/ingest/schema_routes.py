@@ -55,9 +55,7 @@ def schema_routes(registry: SchemaRegistry, store: SchemaStore, bodies: Bodies) 
 
 
 def _tenant(call: Call) -> Tenant:
-    if call.principal is None:
-        raise FluxaError(ErrorCode.UNAUTHENTICATED)
-    return call.principal.tenant
+    return call.caller.tenant
 
 
 def _type(call: Call) -> str:

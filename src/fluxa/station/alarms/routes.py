@@ -67,14 +67,14 @@ class AlarmDoor:
         """Take on."""
         rule = rule_named(self.rules, call.path_params["alarm"])
         asked = await body_of(self.bodies, scope, receive, AckRequest, empty=AckRequest())
-        subjects = await self.store.ack(rule.name, asked.subject, by=_caller(call), note=asked.note)
+        subjects = await self.store.ack(rule.name, asked.subject, by=call.caller.name, note=asked.note)
         await _answer(send, Subjects(rule.name, subjects))
 
     async def unack(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         """Give back."""
         rule = rule_named(self.rules, call.path_params["alarm"])
         asked = await body_of(self.bodies, scope, receive, AckRequest, empty=AckRequest())
-        await _answer(send, Subjects(rule.name, await self.store.unack(rule.name, asked.subject, by=_caller(call))))
+        await _answer(send, Subjects(rule.name, await self.store.unack(rule.name, asked.subject, by=call.caller.name)))
 
     async def silences(self, _call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
         """What is silenced."""
@@ -84,7 +84,9 @@ class AlarmDoor:
         """Tell nothing for a while."""
         asked = await body_of(self.bodies, scope, receive, SilenceRequest)
         name = None if asked.alarm is None else rule_named(self.rules, asked.alarm).name
-        made = await self.store.silence(name, asked.subject, by=_caller(call), reason=asked.reason, for_s=asked.for_s)
+        made = await self.store.silence(
+            name, asked.subject, by=call.caller.name, reason=asked.reason, for_s=asked.for_s
+        )
         await _answer(send, made, status=201)
 
     async def unsilence(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -92,7 +94,7 @@ class AlarmDoor:
         text = call.path_params["silence_id"]
         if not text.isascii() or not text.isdigit() or len(text) > 18:  # noqa: PLR2004 - what a bigint holds for sure
             raise FluxaError(ErrorCode.NOT_FOUND, f"There is no silence {text[:40]}.")
-        await _answer(send, await self.store.unsilence(int(text), by=_caller(call)))
+        await _answer(send, await self.store.unsilence(int(text), by=call.caller.name))
 
     async def send_test(self, _call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Show that messages arrive."""
@@ -119,13 +121,6 @@ class AlarmDoor:
         rules = {rule.name: rule for rule in self.rules}
         alarms = await self.store.all()
         return [AlarmView.of(one, rules.get(one.alarm), silences, self.runbook_url) for one in alarms]
-
-
-def _caller(call: Call) -> str:
-    """Who asks, for what is written down about it."""
-    if call.principal is None:
-        raise FluxaError(ErrorCode.UNAUTHENTICATED)
-    return call.principal.name
 
 
 async def _answer(send: Send, value: object, *, status: int = 200) -> None:

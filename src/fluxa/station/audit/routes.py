@@ -7,7 +7,6 @@ import msgspec
 
 from fluxa.auth.roles import ADMINS
 from fluxa.auth.scopes import Scope as KeyScope
-from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.operations.ledger import Entry, Ledger, Sought
 from fluxa.web.queries import Query, parameter
 from fluxa.web.responses import json_response, send_response
@@ -66,8 +65,6 @@ class AuditDoor:
 
     async def list(self, call: Call, scope: Scope, _receive: Receive, send: Send) -> None:
         """A page of the caller's own chain."""
-        if call.principal is None:
-            raise FluxaError(ErrorCode.UNAUTHENTICATED)
         query = Query(scope, _NAMES)
         sought = Sought(
             query.text("actor"),
@@ -79,7 +76,7 @@ class AuditDoor:
         )
         limit = query.integer("limit", default=LIMIT_DEFAULT, minimum=1, maximum=LIMIT_MAX)
         before = query.integer("before", default=0, minimum=1, maximum=_NUMBER_MAX) or None
-        entries = await self.ledger.page(call.principal.tenant, sought, before=before, limit=limit)
+        entries = await self.ledger.page(call.caller.tenant, sought, before=before, limit=limit)
         following = entries[-1].number if len(entries) == limit and entries[-1].number > 1 else None
         page = AuditPage(entries=[_view(entry) for entry in entries], next=following)
         await send_response(send, json_response(page))

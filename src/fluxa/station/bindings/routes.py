@@ -6,10 +6,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from fluxa.auth.principal import Principal
 from fluxa.auth.roles import ADMINS, Role
 from fluxa.auth.scopes import Scope as KeyScope
-from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.web.bodies import MIB, Bodies, body_of
 from fluxa.web.identity.bindings import BIND, LIST, UNBIND, Bindings, NewlyBound, RouteTable
 from fluxa.web.responses import Response, json_response, send_response
@@ -49,7 +47,7 @@ class BindingDoor:
 
     async def bind(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         """Let other roles call a route."""
-        who, asked = _caller(call), await body_of(self.bodies, scope, receive, NewBinding)
+        who, asked = call.caller, await body_of(self.bodies, scope, receive, NewBinding)
         bound = await self.bindings.bind(
             call.path_params["route"],
             asked.roles,
@@ -62,7 +60,7 @@ class BindingDoor:
 
     async def unbind(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Let the roles of its row call it again."""
-        route, who = call.path_params["route"], _caller(call)
+        route, who = call.path_params["route"], call.caller
         await self.bindings.unbind(route, by=who.actor, who=who, correlation_id=call.correlation_id)
         await send_response(send, Response(status=204))
 
@@ -74,12 +72,6 @@ class BindingDoor:
             Route(BIND, path, ("PUT",), Auth.BEARER, self.bind, _BIND, _TERMS),
             Route(UNBIND, path, ("DELETE",), Auth.BEARER, self.unbind, _UNBIND, _TERMS),
         )
-
-
-def _caller(call: Call) -> Principal:
-    if call.principal is None:
-        raise FluxaError(ErrorCode.UNAUTHENTICATED)
-    return call.principal
 
 
 _LIST = Operation(

@@ -11,24 +11,13 @@ BODY_MAX_BYTES: Final = MIB // 16
 """The longest body of this slice: a name and a password, however they are written."""
 
 
-def caller(call: Call) -> Principal:
-    """Who asks.
-
-    Raises:
-        FluxaError: `Unauthenticated`.
-    """
-    if call.principal is None:
-        raise FluxaError(ErrorCode.UNAUTHENTICATED)
-    return call.principal
-
-
 def person(call: Call) -> Principal:
     """The person who asks.
 
     Raises:
         FluxaError: `Forbidden` for a program, which has no sessions.
     """
-    who = caller(call)
+    who = call.caller
     if who.kind is not Kind.USER or who.session_id is None:
         raise FluxaError(ErrorCode.FORBIDDEN, "This takes the access token of a person who logged in.")
     return who

@@ -10,7 +10,7 @@ from fluxa.auth.scopes import Scope as KeyScope
 from fluxa.auth.sessions import Sessions
 from fluxa.auth.tokens import Tokens
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.station.identity.given import BODY_MAX_BYTES, caller, person
+from fluxa.station.identity.given import BODY_MAX_BYTES, person
 from fluxa.station.identity.schemas import Ended, LoginRequest, Me, RefreshRequest, SessionList, TokenPair
 from fluxa.web.bodies import Bodies, body_of
 from fluxa.web.limits import Addresses
@@ -61,7 +61,7 @@ class LoginRows:
 
     async def me(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Who calls."""
-        who = caller(call)
+        who = call.caller
         view = Me(
             tenant=who.tenant,
             name=who.name,

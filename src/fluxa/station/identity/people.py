@@ -9,7 +9,7 @@ from fluxa.auth.roles import ADMINS
 from fluxa.auth.scopes import Scope as KeyScope
 from fluxa.auth.sessions import Sessions
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.station.identity.given import BODY_MAX_BYTES, caller
+from fluxa.station.identity.given import BODY_MAX_BYTES
 from fluxa.station.identity.schemas import Ended, NewUser, SessionList, UserChange, UserList
 from fluxa.web.bodies import Bodies, body_of
 from fluxa.web.identity.bindings import RouteView, check_role, gives_all
@@ -55,13 +55,13 @@ class UserRows:
         """The users of the caller's tenant."""
         query = Query(scope, _NAMES)
         limit = query.integer("limit", default=_LIMIT_DEFAULT, minimum=1, maximum=_LIMIT_MAX)
-        users = await self.users.list(caller(call).tenant, after=query.text("after") or "", limit=limit)
+        users = await self.users.list(call.caller.tenant, after=query.text("after") or "", limit=limit)
         following = users[-1].name if len(users) == limit else None
         await send_response(send, json_response(UserList(users, following)))
 
     async def create(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         """Make a user of the caller's tenant."""
-        who = caller(call)
+        who = call.caller
         asked = await body_of(self.bodies, scope, receive, NewUser)
         check_role(who, asked.role, await self._table(who))
         user = await self.users.create(
@@ -72,7 +72,7 @@ class UserRows:
 
     async def change(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         """Give another role or password, disable or enable."""
-        who = caller(call)
+        who = call.caller
         asked = await body_of(self.bodies, scope, receive, UserChange)
         user = await self._of_tenant(call, who)
         if user.user_id == who.subject and (asked.role not in {None, user.role} or asked.disabled):
@@ -99,12 +99,12 @@ class UserRows:
 
     async def sessions_of(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
         """A user's sessions."""
-        user = await self._of_tenant(call, caller(call))
+        user = await self._of_tenant(call, call.caller)
         await send_response(send, json_response(SessionList(await self.sessions.list_of(user.user_id))))
 
     async def end_sessions(self, call: Call, _scope: Scope, _receive: Receive, send: Send) -> None:
         """End all sessions of a user."""
-        who = caller(call)
+        who = call.caller
         user = await self._of_tenant(call, who)
         ended = await self.users.end_sessions(user.user_id, by=who.actor, correlation_id=call.correlation_id)
         await send_response(send, json_response(Ended(ended)))

@@ -1,7 +1,6 @@
 """Reads what a request of this slice is given: its queue, its caller. Not: what is done with it."""
 
 from fluxa.auth.audit import Act, Audit
-from fluxa.kernel.errors import ErrorCode, FluxaError
 from fluxa.postgres.transaction import Also
 from fluxa.queue.registry import QueueSpec, Registry
 from fluxa.web.routes import Call
@@ -22,9 +21,7 @@ def caller(call: Call) -> str:
     Raises:
         FluxaError: `Unauthenticated`.
     """
-    if call.principal is None:
-        raise FluxaError(ErrorCode.UNAUTHENTICATED)
-    return call.principal.name
+    return call.caller.name
 
 
 def noted(audit: Audit, call: Call, action: str, subject: str, **detail: object) -> Also:
@@ -33,7 +30,6 @@ def noted(audit: Audit, call: Call, action: str, subject: str, **detail: object)
     Raises:
         FluxaError: `Unauthenticated`.
     """
-    if (who := call.principal) is None:
-        raise FluxaError(ErrorCode.UNAUTHENTICATED)
+    who = call.caller
     act = Act(who.tenant, who.actor, action, subject, detail, call.correlation_id)
     return lambda tx: audit.record(tx, act)
