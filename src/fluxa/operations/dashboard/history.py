@@ -1,5 +1,6 @@
 """Where the dashboard's moments are kept: fine ones for hours, coarse ones for days. Not: what is in them (moment)."""
 
+import asyncio
 import datetime as dt
 import math
 from itertools import groupby
@@ -49,9 +50,14 @@ class History:
             least_s: seconds between two moments.
         """
         statement = "read_fine" if window_s <= FINE_KEPT_S else "read_coarse"
-        kept = [_kept(row) for row in await self._database.fetch(_SQL[statement], float(window_s))]
+        rows = await self._database.fetch(_SQL[statement], float(window_s))
         now: dt.datetime = await self._database.fetch_value(_SQL["read_now"])
-        return board(kept, now=now, window_s=window_s, least_s=least_s)
+
+        def drawn() -> Board:
+            return board([_kept(row) for row in rows], now=now, window_s=window_s, least_s=least_s)
+
+        # Where many queues have handlers, two weeks take a second, for which a station is not to keep its loop.
+        return await asyncio.to_thread(drawn)
 
 
 def _kept(row: Row) -> Kept:

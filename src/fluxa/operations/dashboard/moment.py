@@ -94,7 +94,9 @@ def merged(moments: Sequence[Moment]) -> Moment:
         for source, by_subject in one.spreads.items():
             kept = spreads.setdefault(source, {})
             for subject, spread in by_subject.items():
-                kept[subject] = added(kept.get(subject, {}), spread)
+                whole = kept.setdefault(subject, {})
+                for bound, count in spread.items():
+                    whole[bound] = whole.get(bound, 0.0) + count
         for source, values in one.levels.items():
             highest = levels.setdefault(source, {})
             for subject, value in values.items():

@@ -95,7 +95,7 @@ class Recorder:
         if reading is None:
             return min(_NOTHING_YET_S, self._every_s)
         is_first = self._memory.is_empty
-        moment = self._memory.moment(reading)
+        moment = await asyncio.to_thread(self._memory.moment, reading)
         async with self._database.transaction() as tx:
             if not await self._turns.put(tx, 0, "", {_SERVICES: dict(reading.services)}):
                 self._memory = Memory(self._bounds)

@@ -115,19 +115,23 @@ async function reason(answer) {
 async function pair(path, body) {
   const head = { "Content-Type": "application/json" };
   const answer = await fetch(path, { method: "POST", headers: head, body: JSON.stringify(body), credentials: "omit" });
-  if (!answer.ok) throw new Error(await reason(answer));
+  if (!answer.ok) throw Object.assign(new Error(await reason(answer)), { status: answer.status });
   const tokens = await answer.json();
-  credentials = {
+  return {
     token: tokens.access_token,
     refresh: tokens.refresh_token,
     until: Date.now() + 1000 * Math.max(1, tokens.expires_in - EARLY_S),
   };
 }
 
+// A refresh token is good for one use; a second one at the same time would end the session.
 async function renewed() {
-  if (credentials && credentials.refresh && Date.now() >= credentials.until) {
-    await pair("/api/auth/refresh", { refresh_token: credentials.refresh });
-  }
+  const who = credentials;
+  if (!who || !who.refresh || Date.now() < who.until) return;
+  who.renewal = who.renewal || pair("/api/auth/refresh", { refresh_token: who.refresh }).then((made) => {
+    if (credentials === who) credentials = made; // who has left meanwhile stays away
+  });
+  await who.renewal;
 }
 
 async function load() {
@@ -152,6 +156,11 @@ async function load() {
     draw();
   } catch (error) {
     if (turn !== live.turn || !credentials) return;
+    if (error.status === 401 || error.status === 403) {
+      leave(error.message);
+      return;
+    }
+    if (credentials.renewal) credentials.renewal = null;
     const since = board ? ` This is what was known at ${clock(Date.parse(board.at) / 1000)}.` : "";
     notice(`The dashboard cannot be brought up to date: ${error.message}.${since}`);
     at("board").hidden = false;
@@ -455,7 +464,7 @@ function begin() {
   at("by-login").addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
-      await pair("/api/auth/login", { name: at("name").value.trim(), password: at("password").value });
+      credentials = await pair("/api/auth/login", { name: at("name").value.trim(), password: at("password").value });
       at("password").value = "";
       enter();
     } catch (error) {
