@@ -55,10 +55,13 @@ def read(target: str, text: str, *, now_s: float) -> Page:
     """
     families: set[str] = set()
     samples: dict[str, dict[Labels, float]] = {}
-    for family in text_string_to_metric_families(text):
-        families.add(f"{family.name}_total" if family.type == "counter" else family.name)
-        for sample in family.samples:
-            samples.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    try:
+        for family in text_string_to_metric_families(text):
+            families.add(f"{family.name}_total" if family.type == "counter" else family.name)
+            for sample in family.samples:
+                samples.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    except IndexError as error:  # the library's, for some labels that do not end
+        raise ValueError("its labels cannot be read") from error
     if not families:
         raise ValueError("it holds no metrics")
     began_s = next(iter(samples.get(START, {}).values()), None)

@@ -18,7 +18,7 @@ from fluxa.kernel.errors import FluxaError
 from fluxa.kernel.ids import uuid7
 from fluxa.operations.synthetic.check import PIPELINE, CheckName, Outcome, Result
 from fluxa.operations.synthetic.probe import fetch, no_answer
-from fluxa.operations.synthetic.rules import OK, refusal
+from fluxa.operations.synthetic.rules import OK, UNREADABLE, refusal
 
 SOURCE: Final = "/fluxa/synthetic"
 TYPE: Final = "fluxa.synthetic.canary"
@@ -225,7 +225,7 @@ class _Flyer:
         if status == OK:
             try:
                 return _Seen(msgspec.json.decode(body, type=_Item), self._clock.monotonic() - began_s)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 return _Seen(reason=f"query: an answer that is no event: {error}", final=True)
         if status == _NOT_FOUND:
             return _Seen(absent=True)

@@ -9,8 +9,8 @@ import httpx
 
 from fluxa.kernel.clock import Clock
 from fluxa.operations.synthetic.canary import Canary, Flight, Waiting, Way
-from fluxa.operations.synthetic.check import PIPELINE, CheckName, Outcome, Result
-from fluxa.operations.synthetic.probe import probe
+from fluxa.operations.synthetic.check import PAGES, PIPELINE, CheckName, Outcome, Result
+from fluxa.operations.synthetic.probe import probe, target_of
 
 _TARGETS_AT_ONCE: Final = 8
 
@@ -85,7 +85,11 @@ class Round:
 
         async def ask(base: str) -> list[Outcome]:
             async with gate:
-                return await probe(client, base, self._checks, clock=self._clock, timeout_s=self._timeout_s)
+                try:
+                    return await probe(client, base, self._checks, clock=self._clock, timeout_s=self._timeout_s)
+                except Exception as error:  # noqa: BLE001 - our own fault with one target says nothing of any
+                    pages = [check for check in self._checks if check in PAGES]
+                    return [Outcome(page, target_of(base), Result.UNKNOWN, None, repr(error)) for page in pages]
 
         limits = httpx.Limits(max_keepalive_connections=0)
         async with (

@@ -11,6 +11,8 @@ from fluxa.operations.alarms.rule import Reading
 from fluxa.operations.synthetic.check import CheckName, Outcome, Result
 
 OK: Final = 200
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding may raise for what strangers send."""
 _UNAVAILABLE: Final = 503
 _LISTED: Final = 5
 
@@ -134,14 +136,14 @@ def wrong_with(check: CheckName, status: int, body: bytes) -> str:
     if check is CheckName.API_READY and status == _UNAVAILABLE:
         try:
             return f"not ready: {', '.join(msgspec.json.decode(body, type=_Ready).failed)}"
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return f"status {status}"
     if status != OK:
         return f"status {status}"
     if check is not CheckName.API_READY:
         try:
             alive = msgspec.json.decode(body, type=_Alive).status == "alive"
-        except msgspec.DecodeError:
+        except UNREADABLE:
             alive = False
         return "" if alive else "it does not say that it is alive"
     return ""
@@ -151,7 +153,7 @@ def refusal(status: int, body: bytes) -> str:
     """What an answer that is none says, in a few words."""
     try:
         problem = msgspec.json.decode(body, type=_Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         problem = _Problem()
     said = f" ({problem.code}: {problem.detail})" if problem.code else ""
     return f"status {status}{said}"

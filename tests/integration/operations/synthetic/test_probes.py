@@ -133,8 +133,9 @@ async def test_each_page_is_judged_by_itself() -> None:
 
 
 async def test_a_page_that_is_no_metrics_page_fails_and_one_of_others_is_asked_for_nothing_else() -> None:
-    async with _served(Server({**WELL, "/metrics": (200, b"<html>")})) as url:
-        assert (await _probed(url))["metrics"].detail.startswith("no metrics page")
+    for page in (b"<html>", b"", b"\xff", b'h_bucket{le="+Inf" 3\n', b"a{"):
+        async with _served(Server({**WELL, "/metrics": (200, page)})) as url:
+            assert (await _probed(url))["metrics"].detail.startswith("no metrics page"), page
     async with _served(Server({"/metrics": (200, THEIRS)})) as url:
         found = await _probed(url)
     assert {name: one.result for name, one in found.items()} == {"metrics": Result.OK}
