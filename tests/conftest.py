@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import urllib.parse
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,10 @@ from fluxa.postgres.pool import Database, PoolConfig
 # A gate draws the same examples each time, so that what it says is about the change; elsewhere new ones are looked for.
 settings.register_profile("fluxa", deadline=None, derandomize="CI" in os.environ)  # noqa: TID251 - the gate's
 settings.load_profile("fluxa")
+
+# A shell starts what runs in the background with Ctrl-C ignored, and every program that a test starts would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["req_results", "making.servers", "aws.servers"]
 
