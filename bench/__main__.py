@@ -46,7 +46,7 @@ JOBS = {
     "idle": Job("enqueue to handler start on an idle queue", 60, 240, idle.measure),
     "drain": Job("a full queue emptied, against graphile-worker, pgqueuer and pgmq's client", 250, 600, drain.measure),
     "backlog": Job("10 million records waiting against a short queue", 360, 900, backlog.measure),
-    "snapshot": Job("ten minutes under a held snapshot; the same fault for the peers", 1400, 2000, snapshot.measure),
+    "snapshot": Job("ten minutes under a held snapshot; the same fault for the peers", 1250, 1800, snapshot.measure),
 }
 """Every part, in the order of the page."""
 

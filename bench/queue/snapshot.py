@@ -31,21 +31,18 @@ class Plan:
         window_s: of a point of the curve.
         before_s: seconds without the snapshot.
         held_s: seconds under it.
+        pairs: of half windows, in which the queue and a new one take turns at the end.
     """
 
     window_s: float
     before_s: float
     held_s: float
+    pairs: int = 0
 
     @property
     def ends(self) -> int:
         """Windows that are taken together at either end: a minute of the long run, less of the short ones."""
         return max(1, round(self.before_s / self.window_s))
-
-    @property
-    def pairs(self) -> int:
-        """Pairs of half windows in which the queue and a new one take turns."""
-        return 2 * self.ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,7 @@ class Found:
     """
 
     rates: Sequence[float]
-    pairs: Sequence[tuple[float, float]]
+    pairs: Sequence[tuple[float, float]] = ()
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -80,15 +77,15 @@ class _Stack:
         )
 
 
-_LONG = Plan(10.0, 60.0, 600.0)
+_LONG = Plan(10.0, 60.0, 600.0, pairs=12)
 _SHORT = Plan(5.0, 15.0, 75.0)
-_QUICK = Plan(1.0, 3.0, 8.0)
+_QUICK = Plan(1.0, 3.0, 8.0, pairs=2)
 _SAID = (
     "A producer sends 1000 jobs whenever fewer than 8000 are unhandled, and a worker process handles them.",
     "Then another connection opens a REPEATABLE READ transaction and keeps it: no vacuum can remove dead rows.",
-    "The curve begins with the time before the snapshot. After its end the snapshot stays, and the queue takes turns",
-    "with a new one in another database, whose dead rows can go: half a window each.",
-    "The bar is what a pair of windows says, since two minutes that lie ten minutes apart say more of the machine.",
+    "The curve begins with the time before the snapshot. After its end the snapshot stays, and our queue takes turns",
+    "with a new one in another database, whose dead rows can go: half a window each. The bar is what such a pair says;",
+    "what the last minute was against the minute before the snapshot, which lie ten minutes apart, is in the notes.",
 )
 _NOTES = (
     "The bar is taken with envelopes of one: a row for each job, as the other queues have it. Packed, less rows die.",
@@ -104,32 +101,33 @@ async def measure(run: Run) -> Part:
     bodies = load(_BODIES, SystemClock().now()).lines
     curves: dict[str, Curve] = {}
     figures: dict[str, Figure] = {}
-    kept: dict[str, tuple[float, ...]] = {}
-    loads, waits = [], []
+    shares: dict[str, tuple[float, ...]] = {}
+    notes, loads, waits = [*_NOTES, *skipped], [], []
     for contestant, full in plans:
         plan = _QUICK if run.quick else full
         waits += await asyncio.to_thread(run.server.sync_ms)
         loads.append(os.getloadavg()[0])
-        found = await _contest(run, contestant, plan, bodies)
         name = contestant.name
+        found = await _contest(run, contestant, plan, bodies)
         curves[name] = Curve(plan.window_s, tuple(found.rates))
         for when, (part, window_s) in _parts(found, plan).items():
             how = f"{len(part)} windows of {window_s:g} s"
             figures[f"{name}, {when}"] = of_values(part, "jobs/s", round(sum(part) * window_s), how)
-        kept[name] = found.shares
+        shares[name] = found.shares
+        notes.append(told(name, found, plan))
         shown = ", ".join(f"{rate:,.0f}" for rate in found.rates)
-        print(f"  {name:<24} kept {statistics.median(found.shares):.2f}: {shown}", flush=True)
+        print(f"  {notes[-1]} {shown}", flush=True)
     if not run.quick:
         charts.curves(curves, run.pictures / PICTURE, label="jobs handled a second, logarithmic")
     return Part(
         title="A snapshot is held",
         said=_SAID,
         conditions=await conditions(run.server, loads, waits),
-        ratios={"held_snapshot_vs_start": kept[ONES.name]},
+        ratios={"held_snapshot_vs_start": shares[ONES.name]},
         figures=figures,
         curves=curves,
         picture=f"{run.pictures.name}/{PICTURE}",
-        notes=(*_NOTES, *skipped, *_told(kept, {one.name: plan.held_s for one, plan in plans})),
+        notes=tuple(notes),
     )
 
 
@@ -141,9 +139,10 @@ async def _contest(run: Run, contestant: Contestant, plan: Plan, bodies: Sequenc
             before = await stack.rates(plan.before_s, plan.window_s, warm_s=_WARM_S)
             async with held(url):
                 under = await stack.rates(plan.held_s, plan.window_s)
+                if not plan.pairs:
+                    return Found([*before, *under])
                 async with _stack(run, contestant, other, bodies) as new:
-                    pairs = await _in_turns(stack, new, plan)
-    return Found([*before, *under], pairs)
+                    return Found([*before, *under], await _in_turns(stack, new, plan))
 
 
 async def _in_turns(stack: _Stack, new: _Stack, plan: Plan) -> list[tuple[float, float]]:
@@ -189,17 +188,25 @@ async def held(url: str) -> AsyncIterator[None]:
 def _parts(found: Found, plan: Plan) -> dict[str, tuple[Sequence[float], float]]:
     """The windows before the snapshot, the first ones under it, the last, and those in turns; with their seconds."""
     whole, half = plan.window_s, plan.window_s / 2
-    return {
+    parts = {
         "before": (found.rates[: plan.ends], whole),
         "first under it": (found.rates[plan.ends : 2 * plan.ends], whole),
         "last under it": (found.rates[-plan.ends :], whole),
+    }
+    if not found.pairs:
+        return parts
+    return {
+        **parts,
         "in turns, under it": ([held for held, _ in found.pairs], half),
         "in turns, a new queue": ([new for _, new in found.pairs], half),
     }
 
 
-def _told(kept: dict[str, tuple[float, ...]], held_s: dict[str, float]) -> list[str]:
-    return [
-        f"{name} kept {statistics.median(shares):.0%} of a new queue's rate after {held_s[name]:.0f} s."
-        for name, shares in kept.items()
-    ]
+def told(name: str, found: Found, plan: Plan) -> str:
+    """What a queue kept, in words."""
+    parts = _parts(found, plan)
+    share = statistics.fmean(parts["last under it"][0]) / statistics.fmean(parts["before"][0])
+    words = f"{name}: {share:.0%} of its rate before, after {plan.held_s:.0f} s"
+    if not found.pairs:
+        return f"{words}."
+    return f"{words}; {statistics.median(found.shares):.0%} of a new queue's, in turns with it."

@@ -15,6 +15,11 @@ def test_what_a_queue_kept_is_each_window_against_that_of_a_new_queue_beside_it(
     """A machine that became half as fast in the meantime takes the same from both."""
     found = snapshot.Found(rates=[100.0, 100.0, 40.0, 40.0], pairs=[(40.0, 50.0), (45.0, 50.0), (20.0, 25.0)])
     assert found.shares == (0.8, 0.9, 0.8)
+    plan = snapshot.Plan(window_s=10.0, before_s=20.0, held_s=20.0)
+    assert snapshot.told("ours", found, plan) == (
+        "ours: 40% of its rate before, after 20 s; 80% of a new queue's, in turns with it."
+    )
+    assert snapshot.told("theirs", snapshot.Found(found.rates), plan) == "theirs: 40% of its rate before, after 20 s."
 
 
 def test_progress_is_seen_by_whoever_maps_the_file(tmp_path: Path) -> None:
