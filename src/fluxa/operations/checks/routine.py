@@ -1,6 +1,5 @@
 """Does a check now and then, on one process at a time, and tells all of them what it found. Not: the check itself."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +8,6 @@ from typing_extensions import override
 
 from fluxa.kernel.clock import Clock
 from fluxa.kernel.errors import ErrorCode, FluxaError
-from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.operations.checks.turns import Turns
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
@@ -117,30 +115,18 @@ class RoutineCheck(RareDuty):
 
     async def _found(self, state: Mapping[str, Any]) -> Verdict | None:
         """The verdict, written; None if another process took over meanwhile."""
-        renewal = asyncio.create_task(self._renew(), name=f"{self._check_name}-turn")
-        try:
-            verdict = await self._check(state)
-        except Exception as error:
-            await self._turns.miss(f"{error.code}: {error.detail}" if isinstance(error, FluxaError) else repr(error))
-            raise
-        finally:
-            await cancel_and_wait(renewal)
+        async with self._turns.renewed(self._hold_s, self._end):
+            try:
+                verdict = await self._check(state)
+            except Exception as error:
+                why = f"{error.code}: {error.detail}" if isinstance(error, FluxaError) else repr(error)
+                await self._turns.miss(why)
+                raise
         async with self._database.transaction() as tx:
             if not await self._turns.put(tx, verdict.faults, verdict.detail, verdict.state):
                 return None
             await verdict.keep(tx)
         return verdict
-
-    async def _renew(self) -> None:
-        """Keep the turn while a check takes long."""
-        while True:
-            await asyncio.sleep(self._hold_s / 3)
-            try:
-                await self._turns.take(self._hold_s)
-            except FluxaError as error:
-                self._end.failed(error)  # if it lasts the turn is lost, which shows when the verdict is written
-            else:
-                self._end.worked()
 
     def _tell(self, faults: int | None) -> None:
         self._hook(IntegrityChecked(self._check_name, faults))

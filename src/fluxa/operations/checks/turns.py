@@ -1,16 +1,23 @@
 """Where it is kept whose turn a check is, and what it last found. Not: when it is done (routine)."""
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fluxa.kernel import json
+from fluxa.kernel.errors import FluxaError
+from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.postgres import sql
 from fluxa.postgres.pool import Database
 from fluxa.postgres.transaction import Transaction
+from fluxa.telemetry.duty import Duty
 
 _SQL = sql.load("fluxa.operations.checks", "turns.sql")
 _DETAIL_MAX = 1000
+_RENEWALS = 3
+"""How often a turn is renewed while it would last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,25 @@ class Turns:
         """Take the turn, or keep it, for so many seconds; what the check remembers, or None if another has it."""
         text = await self._database.fetch_value(_SQL["take_check"], self._name, self._holder, hold_s)
         return None if text is None else dict(json.decode(text))
+
+    @contextlib.asynccontextmanager
+    async def renewed(self, hold_s: float, duty: Duty) -> AsyncIterator[None]:
+        """Keep a turn that was taken for so many seconds while the block takes long; outages are told to the duty."""
+        renewal = asyncio.create_task(self._renew(hold_s, duty), name=f"{self._name}-turn")
+        try:
+            yield
+        finally:
+            await cancel_and_wait(renewal)
+
+    async def _renew(self, hold_s: float, duty: Duty) -> None:
+        while True:
+            await asyncio.sleep(hold_s / _RENEWALS)
+            try:
+                await self.take(hold_s)
+            except FluxaError as error:
+                duty.failed(error)  # if it lasts the turn is lost, which shows when what was found is written
+            else:
+                duty.worked()
 
     async def put(self, tx: Transaction, faults: int, detail: str, state: Mapping[str, Any]) -> bool:
         """Write what was found; False, and nothing written, if another has the turn by now."""

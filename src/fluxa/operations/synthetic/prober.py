@@ -1,6 +1,5 @@
 """Does all checks again and again, on one station at a time, and keeps what they found. Not: the checks (round)."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,8 +8,6 @@ import msgspec
 from typing_extensions import override
 
 from fluxa.kernel.clock import Clock
-from fluxa.kernel.errors import FluxaError
-from fluxa.kernel.lifecycle import cancel_and_wait
 from fluxa.operations.checks.turns import Turns
 from fluxa.operations.synthetic.canary import Waiting
 from fluxa.operations.synthetic.check import Result
@@ -107,12 +104,9 @@ class Prober(RareDuty):
         memory = await self._turns.take(self._pace.hold_s)
         if memory is None or not await self._is_due():
             return
-        renewal = asyncio.create_task(self._renew(), name=f"{NAME}-turn")
-        try:
+        async with self._turns.renewed(self._pace.hold_s, self._end):
             before = await self._store.standings()
             done = await self._round.run(_waiting(memory))
-        finally:
-            await cancel_and_wait(renewal)
         found = judged(done.outcomes, before, self._clock.now(), self._pace.patience)
         if await self._keep(done, found):
             self._tell(found, before)
@@ -149,17 +143,6 @@ class Prober(RareDuty):
                     detail=outcome.detail,
                 )
             )
-
-    async def _renew(self) -> None:
-        """Keep the turn while a round takes long."""
-        while True:
-            await asyncio.sleep(self._pace.hold_s / _HOLD_LOOKS)
-            try:
-                await self._turns.take(self._pace.hold_s)
-            except FluxaError as error:
-                self._end.failed(error)  # if it lasts the turn is lost, which shows when the outcomes are written
-            else:
-                self._end.worked()
 
 
 def _waiting(memory: Mapping[str, Any]) -> Waiting | None:
